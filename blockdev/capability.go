@@ -1,0 +1,213 @@
+package blockdev
+
+import (
+	"context"
+	"time"
+)
+
+// The optional interfaces of nodes. Ask with a type assertion on the Node itself (a
+// Vertex's Node field), or use the helper named after the capability, which falls back.
+
+// OpaqueReader reads bytes that Map calls ExtentOpaque. Every node that returns such
+// extents has it. The range does not cross an extent's end.
+type OpaqueReader interface {
+	ReadOpaque(p []byte, off int64) error
+}
+
+// ZeroWriter writes zeroes without being sent them. Fallback: [WriteZeroes] writes them.
+type ZeroWriter interface {
+	// WriteZeroes makes the range read as zeroes. With MayUnmap storage may be given
+	// back; without it the range stays allocated where it was.
+	WriteZeroes(off, n int64, flags ZeroFlags) error
+}
+
+// ZeroFlags refine WriteZeroes.
+type ZeroFlags uint8
+
+const (
+	// ZeroMayUnmap allows the storage of the range to be given back.
+	ZeroMayUnmap ZeroFlags = 1 << iota
+	// ZeroNoFallback fails with ErrNotSupported instead of writing zeroes slowly.
+	ZeroNoFallback
+)
+
+// Discarder gives storage back; the contents of the range become undefined unless the
+// driver says more. Fallback: [Discard] does nothing, as a discard is advice.
+type Discarder interface {
+	Discard(off, n int64) error
+}
+
+// Resizer changes Size. Fallback: none, [Resize] returns ErrNotSupported.
+type Resizer interface {
+	Resize(size int64, o ResizeOptions) error
+}
+
+// ResizeOptions of a Resizer.
+type ResizeOptions struct {
+	Preallocation string // "off" (also ""), "metadata", "falloc", "full"
+	Shrink        bool   // allow Size to become smaller
+}
+
+// CompressedWriter writes whole clusters compressed. Fallback: none.
+type CompressedWriter interface {
+	// WriteCompressed stores p, a whole cluster (shorter only at the end of the node), at off.
+	WriteCompressed(p []byte, off int64) error
+}
+
+// Backed is a node over another: what it maps as ExtentUnallocated is read from Backing.
+type Backed interface {
+	// BackingReference is what the image says its backing file is, Name "" if it has none.
+	BackingReference() Reference
+	// Backing is the node attached below, or nil.
+	Backing() Node
+	// SetBacking attaches the opened backing node (or nil). The image is not changed.
+	SetBacking(Node)
+	// ChangeBackingReference rewrites what the image says, name "" for none.
+	ChangeBackingReference(name, format string) error
+}
+
+// Snapshotter keeps internal snapshots. Fallback: none.
+type Snapshotter interface {
+	Snapshots() ([]Snapshot, error)
+	// CreateSnapshot makes the present contents a snapshot. The ID is chosen by the node
+	// and returned in the Snapshot; Name, Date, VMClock, VMStateSize and ICount are stored.
+	CreateSnapshot(s Snapshot) (Snapshot, error)
+	// ApplySnapshot makes the contents of the snapshot the present ones.
+	ApplySnapshot(id string) error
+	DeleteSnapshot(id string) error
+	// OpenSnapshot gives the disk, and the VM state, of a snapshot as a read-only node,
+	// valid until closed; the image stays usable beside it.
+	OpenSnapshot(id string) (Node, error)
+}
+
+// NoICount is the ICount of a snapshot made without instruction counting.
+const NoICount = ^uint64(0)
+
+// Snapshot describes one internal snapshot.
+type Snapshot struct {
+	ID          string
+	Name        string
+	VMStateSize int64         // bytes, 0 for a disk-only snapshot
+	DiskSize    int64         // virtual size at the time of the snapshot, bytes
+	Date        time.Time     // host time, nanoseconds
+	VMClock     time.Duration // virtual clock of the guest
+	ICount      uint64        // executed instructions, NoICount if not counted
+}
+
+// VMStateStore holds a machine's state beside the guest disk: the area belongs to the
+// present contents until CreateSnapshot moves it into a snapshot. Fallback: none.
+type VMStateStore interface {
+	// ReadVMState and WriteVMState work as ReadAt and WriteAt do on the state area; it
+	// grows by being written, and unwritten bytes read as zeroes.
+	ReadVMState(p []byte, off int64) (int, error)
+	WriteVMState(p []byte, off int64) (int, error)
+	// DiscardVMState frees what the area holds.
+	DiscardVMState() error
+}
+
+// SnapshotUsage is an optional companion of Snapshotter: how many bytes of the image file
+// only the given snapshot holds, that is what deleting it would free.
+type SnapshotUsage interface {
+	SnapshotExclusive(id string) (int64, error)
+}
+
+// Checker verifies an image's metadata. Fallback: none; raw has nothing to check.
+type Checker interface {
+	Check(ctx context.Context, o CheckOptions) (CheckResult, error)
+}
+
+// CheckOptions of a Checker.
+type CheckOptions struct {
+	RepairLeaks  bool
+	RepairErrors bool
+	// Report, if set, is called with each finding as it is made, in QEMU's words.
+	Report func(Finding)
+}
+
+// Finding is one thing a Checker found wrong.
+type Finding struct {
+	Kind FindingKind
+	Text string
+}
+
+// FindingKind sorts findings.
+type FindingKind uint8
+
+const (
+	// FindingCorruption: data may be lost if the image is used.
+	FindingCorruption FindingKind = iota + 1
+	// FindingLeak: space is wasted, nothing else.
+	FindingLeak
+	// FindingError: the check itself could not look somewhere.
+	FindingError
+)
+
+// CheckResult is what a Checker found. Counts are after repair where that was asked for.
+type CheckResult struct {
+	Corruptions      int64
+	Leaks            int64
+	CheckErrors      int64
+	CorruptionsFixed int64
+	LeaksFixed       int64
+	ImageEndOffset   int64 // bytes
+	// Clusters of the guest disk: all, and those that are allocated, lie apart from
+	// their predecessor, or are compressed.
+	TotalClusters      int64
+	AllocatedClusters  int64
+	FragmentedClusters int64
+	CompressedClusters int64
+}
+
+// Informer tells about an image beyond what the graph knows.
+type Informer interface {
+	Info() (ImageInfo, error)
+}
+
+// ImageInfo is what Informer tells. Absent things are zero.
+type ImageInfo struct {
+	ClusterSize int64 // bytes
+	Encrypted   bool
+	Compressed  bool // all clusters are compressed (streamOptimized and the like)
+	DirtyFlag   bool
+	Corrupt     bool
+	// Specific is the format's own part: ordered fields, or nil.
+	Specific []InfoField
+}
+
+// InfoField is one line of the format-specific part: the QMP key, which with '-' turned
+// to ' ' is also the human one, and a value: string, bool, int64, uint64 or []InfoField.
+type InfoField struct {
+	Key   string
+	Value any
+}
+
+// Measurer computes how large an image would become. Fallback: none.
+type Measurer interface {
+	Measure() (required, fullyAllocated int64, err error)
+}
+
+// AllocatedSizer tells how much of the host's storage a protocol node takes, in bytes.
+type AllocatedSizer interface {
+	AllocatedSize() (int64, error)
+}
+
+// Reopener switches between read-only and read-write without closing, as commit needs
+// for the backing file. Fallback: none.
+type Reopener interface {
+	ReopenWritable(writable bool) error
+}
+
+// Limiter tells what requests suit a node best. Fallback: [LimitsOf] gives 1-byte
+// alignment.
+type Limiter interface {
+	Limits() Limits
+}
+
+// Limits of a node's requests, in bytes. Zero means no limit.
+type Limits struct {
+	Alignment        int64 // of every offset and length
+	ZeroAlignment    int64 // preferred for WriteZeroes
+	DiscardAlignment int64 // preferred for Discard
+	OptimalTransfer  int64
+	MaxTransfer      int64
+}

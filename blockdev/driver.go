@@ -1,0 +1,119 @@
+package blockdev
+
+import (
+	"context"
+	"sort"
+	"sync"
+)
+
+// Driver describes a protocol, a format or a filter. Register it once, from an init
+// function; adding one is a package and a line in formats/all or blockdev/all.
+type Driver struct {
+	// Name as in QEMU: "file", "qcow2".
+	Name string
+	// Protocol drivers hold bytes themselves; all others have a child named "file".
+	Protocol bool
+	// Prefixes are the file name prefixes (without colon) that select this protocol.
+	Prefixes []string
+	// Probe scores how surely head, the first bytes of a file (at most ProbeSize), is an
+	// image of this format: 0 not at all, 100 certain. nil for drivers never probed.
+	Probe func(head []byte, filename string) int
+	// OpenOptions and CreateOptions are what Open and Create understand besides the
+	// options every node has (driver, node-name, read-only, cache.*, discard, ...).
+	OpenOptions   OptionTable
+	CreateOptions OptionTable
+	// Open opens a node. It must not keep ctx.
+	Open func(ctx context.Context, r OpenRequest) (Node, error)
+	// Create makes an image; nil if the driver cannot.
+	Create func(ctx context.Context, r CreateRequest) error
+	// ParseFilename turns a file name with one of Prefixes into options; nil for none.
+	ParseFilename func(filename string) (Options, error)
+}
+
+// ProbeSize is how many bytes Probe is shown at most, the same as QEMU's.
+const ProbeSize = 2048
+
+// OpenRequest is what Driver.Open gets.
+type OpenRequest struct {
+	// Filename as the user, or the image that refers to it, wrote it.
+	Filename string
+	// File is the opened child of a format or filter, nil for protocols.
+	File Node
+	// Options are validated against OpenOptions.
+	Options Values
+	Mode    Mode
+	// OpenReference opens another file that the image names, through the gate. The node
+	// returned belongs to the graph: do not close it.
+	OpenReference func(ctx context.Context, ref Reference) (Node, error)
+}
+
+// Mode is how a node is opened. It is passed down to children.
+type Mode struct {
+	Writable bool
+	// AutoReadOnly opens read-only instead of failing where writing is not permitted.
+	AutoReadOnly bool
+	Cache        CacheMode
+	// Unmap passes discards on to the host; off, they are ignored.
+	Unmap bool
+	// ForceShare takes no locks and accepts others writing (-U); read-only nodes only.
+	ForceShare bool
+	// NoIO opens for metadata only (info): no guest data is read or written.
+	NoIO bool
+}
+
+// CacheMode is QEMU's triple behind cache=.
+type CacheMode struct {
+	WriteThrough bool // flush after every write
+	Direct       bool // bypass the host's page cache
+	NoFlush      bool // ignore flushes
+}
+
+// CreateRequest is what Driver.Create gets.
+type CreateRequest struct {
+	Filename string
+	Size     int64 // virtual size, bytes
+	// File is the opened, empty protocol node that a format writes its image into; nil
+	// for protocols.
+	File    Node
+	Options Values
+	// Backing, if the image is to have a backing file, as it is to be recorded.
+	Backing Reference
+}
+
+var registry = struct {
+	sync.RWMutex
+	m map[string]*Driver
+}{m: map[string]*Driver{}}
+
+// Register makes a driver known. It panics if the name is taken: that is a mistake in
+// the program, not in its input.
+func Register(d Driver) {
+	registry.Lock()
+	defer registry.Unlock()
+	if _, ok := registry.m[d.Name]; ok {
+		panic("blockdev: driver " + d.Name + " registered twice")
+	}
+	registry.m[d.Name] = &d
+}
+
+// LookupDriver finds a driver by name.
+func LookupDriver(name string) (*Driver, error) {
+	registry.RLock()
+	defer registry.RUnlock()
+	if d, ok := registry.m[name]; ok {
+		return d, nil
+	}
+	return nil, Errorf(ErrNotFound, "", "", "Unknown driver '%s'", name)
+}
+
+// Drivers lists all drivers by name.
+func Drivers() []*Driver {
+	registry.RLock()
+	defer registry.RUnlock()
+	out := make([]*Driver, 0, len(registry.m))
+	for _, d := range registry.m {
+		out = append(out, d)
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
+	return out
+}
