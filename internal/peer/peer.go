@@ -1,0 +1,56 @@
+// Package peer finds the programs that nobody here wrote and that tests compare with.
+package peer
+
+import (
+	"os"
+	"os/exec"
+	"testing"
+)
+
+// Need skips the test if one of the programs is not on PATH. With QMON_PEERS=required in
+// the environment a missing program is a failure.
+func Need(t testing.TB, programs ...string) {
+	t.Helper()
+	for _, p := range programs {
+		if _, err := exec.LookPath(p); err != nil {
+			missing(t, p)
+		}
+	}
+}
+
+// NeedFile is Need for a file that a package installs, such as firmware. It returns the
+// first path that exists.
+func NeedFile(t testing.TB, paths ...string) string {
+	t.Helper()
+	for _, p := range paths {
+		if _, err := os.Stat(p); err == nil {
+			return p
+		}
+	}
+	missing(t, paths[0])
+	return ""
+}
+
+func missing(t testing.TB, what string) {
+	t.Helper()
+	if os.Getenv("QMON_PEERS") == "required" {
+		t.Fatalf("%s is missing, and QMON_PEERS=required", what)
+	}
+	t.Skipf("%s is missing", what)
+}
+
+// Run runs a peer and returns its standard output; failure ends the test.
+func Run(t testing.TB, program string, args ...string) string {
+	t.Helper()
+	Need(t, program)
+	cmd := exec.Command(program, args...)
+	out, err := cmd.Output()
+	if err != nil {
+		var stderr []byte
+		if e, ok := err.(*exec.ExitError); ok {
+			stderr = e.Stderr
+		}
+		t.Fatalf("%s %q: %v\n%s%s", program, args, err, out, stderr)
+	}
+	return string(out)
+}
