@@ -1,0 +1,218 @@
+// Package driveopt reads -drive's options and makes drives of them: for an emulator's
+// command line, for -hda and its kin, and for the monitor's drive_add.
+//
+//	"file=a.qcow2,if=ide,index=0"  --Parse-->  Spec  --Builder.Add-->  *blockdev.Drive
+package driveopt
+
+import (
+	"fmt"
+
+	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/internal/qemuopts"
+)
+
+// Spec is a drive as asked for.
+type Spec struct {
+	ID        string
+	Interface string // if=: "ide", "floppy", "virtio", "none", ...; "" for the board's default
+	Bus, Unit int    // -1 if not given
+	Index     int    // -1 if not given
+	CDROM     bool   // media=cdrom
+	File      string // "" for an empty drive
+	Format    string // "" to probe
+	ReadOnly  bool
+	Snapshot  bool // put a temporary overlay over the medium
+	Cache     blockdev.CacheMode
+	Unmap     bool // discard=unmap
+	Errors    blockdev.ErrorPolicy
+	// ErrorsGiven tells if werror= or rerror= were, which not every interface takes.
+	ErrorsGiven bool
+	// Options are the rest: the driver's own, with dotted keys.
+	Options blockdev.Options
+}
+
+func invalid(format string, args ...any) error {
+	return blockdev.Errorf(blockdev.ErrInvalid, "", "", format, args...)
+}
+
+// interfaces that if= knows; each board takes some of them.
+var interfaces = map[string]bool{
+	"none": true, "ide": true, "scsi": true, "floppy": true, "pflash": true, "mtd": true,
+	"sd": true, "virtio": true, "xen": true,
+}
+
+// New is a Spec with nothing but a file and an interface position.
+func New(file, iface string, index int) Spec {
+	return Spec{File: file, Interface: iface, Bus: -1, Unit: -1, Index: index, Unmap: true, Options: blockdev.Options{}}
+}
+
+// Parse reads -drive's option string.
+func Parse(text string) (Spec, error) {
+	l := qemuopts.Parse(text, "")
+	s := Spec{Unmap: true, Options: blockdev.Options{}}
+	for _, step := range []func(*qemuopts.List) error{s.takePlace, s.takeMedium, s.takeModes, s.takeErrors} {
+		if err := step(&l); err != nil {
+			return Spec{}, err
+		}
+	}
+	for _, p := range l {
+		s.Options[p.Key] = p.Value
+	}
+	return s, nil
+}
+
+// takePlace reads what says where the drive is on the board.
+func (s *Spec) takePlace(l *qemuopts.List) (err error) {
+	s.ID, _ = l.Take("id")
+	if s.ID != "" {
+		if err := qemuopts.CheckID(s.ID); err != nil {
+			return invalid("%s", err)
+		}
+	}
+	s.Interface, _ = l.Take("if")
+	if s.Interface != "" && !interfaces[s.Interface] {
+		return invalid("unsupported bus type '%s'", s.Interface)
+	}
+	for key, to := range map[string]*int{"bus": &s.Bus, "unit": &s.Unit, "index": &s.Index} {
+		if *to, err = l.TakeInt(key, -1); err != nil {
+			return invalid("%s", err)
+		}
+	}
+	if s.Index >= 0 && (s.Bus >= 0 || s.Unit >= 0) {
+		return invalid("index cannot be used with bus and unit")
+	}
+	return nil
+}
+
+// takeMedium reads what is in the drive.
+func (s *Spec) takeMedium(l *qemuopts.List) (err error) {
+	switch media, given := l.Take("media"); {
+	case media == "cdrom":
+		s.CDROM = true
+	case given && media != "disk":
+		return invalid("'%s' invalid media", media)
+	}
+	s.File, _ = l.Take("file")
+	s.Format, _ = l.Take("format")
+	if _, ok := l.Get("driver"); ok && s.Format != "" {
+		return invalid("Cannot specify both 'driver' and 'format'")
+	}
+	for key, to := range map[string]*bool{"readonly": &s.ReadOnly, "snapshot": &s.Snapshot} {
+		if *to, err = l.TakeBool(key, false); err != nil {
+			if key == "readonly" {
+				key = "read-only"
+			}
+			return invalid("Parameter '%s' expects 'on' or 'off'", key)
+		}
+	}
+	if ro, ok := l.Take("read-only"); ok {
+		if s.ReadOnly, err = qemuopts.Bool("read-only", ro); err != nil {
+			return invalid("%s", err)
+		}
+	}
+	return nil
+}
+
+// cacheModes are the values of cache=.
+var cacheModes = map[string]blockdev.CacheMode{
+	"none":         {Direct: true},
+	"off":          {Direct: true},
+	"writethrough": {WriteThrough: true},
+	"writeback":    {},
+	"directsync":   {WriteThrough: true, Direct: true},
+	"unsafe":       {NoFlush: true},
+}
+
+// CacheMode finds the meaning of a word of cache=.
+func CacheMode(word string) (blockdev.CacheMode, bool) {
+	c, ok := cacheModes[word]
+	return c, ok
+}
+
+// takeModes reads how the medium is used.
+func (s *Spec) takeModes(l *qemuopts.List) error {
+	if word, ok := l.Take("cache"); ok {
+		if s.Cache, ok = CacheMode(word); !ok {
+			return invalid("invalid cache option")
+		}
+	}
+	if err := s.takeCacheSwitches(l); err != nil {
+		return err
+	}
+	switch v, ok := l.Take("discard"); {
+	case !ok, v == "unmap", v == "on":
+		s.Unmap = true
+	case v == "ignore", v == "off":
+		s.Unmap = false
+	default:
+		return invalid("Invalid discard option")
+	}
+	switch v, ok := l.Take("aio"); {
+	case !ok, v == "threads", v == "native", v == "io_uring":
+	default:
+		return invalid("invalid aio option")
+	}
+	return s.refuseLater(l)
+}
+
+// takeCacheSwitches reads the three switches that cache= combines.
+func (s *Spec) takeCacheSwitches(l *qemuopts.List) error {
+	writeback, err := l.TakeBool("cache.writeback", !s.Cache.WriteThrough)
+	if err != nil {
+		return invalid("%s", err)
+	}
+	s.Cache.WriteThrough = !writeback
+	for key, to := range map[string]*bool{"cache.direct": &s.Cache.Direct, "cache.no-flush": &s.Cache.NoFlush} {
+		if *to, err = l.TakeBool(key, *to); err != nil {
+			return invalid("%s", err)
+		}
+	}
+	return nil
+}
+
+// refuseLater refuses what QEMU has and qmon does not, unless it is off.
+func (s *Spec) refuseLater(l *qemuopts.List) error {
+	on, err := l.TakeBool("copy-on-read", false)
+	if err != nil {
+		return invalid("%s", err)
+	}
+	if on {
+		return blockdev.Errorf(blockdev.ErrNotSupported, "", "", "copy-on-read is not supported")
+	}
+	switch v, ok := l.Take("detect-zeroes"); {
+	case !ok, v == "off":
+	case v == "on", v == "unmap":
+		return blockdev.Errorf(blockdev.ErrNotSupported, "", "", "detect-zeroes is not supported")
+	default:
+		return invalid("invalid parameter value: %s", v)
+	}
+	return nil
+}
+
+// errorActions are the values of werror= and rerror=.
+var errorActions = map[string]blockdev.ErrorAction{
+	"ignore": blockdev.ErrorIgnore,
+	"report": blockdev.ErrorReport,
+	"stop":   blockdev.ErrorStop,
+	"enospc": blockdev.ErrorENOSPC,
+}
+
+func (s *Spec) takeErrors(l *qemuopts.List) error {
+	s.Errors = blockdev.ErrorPolicy{Read: blockdev.ErrorReport, Write: blockdev.ErrorENOSPC}
+	if w, ok := l.Take("werror"); ok {
+		if s.Errors.Write, ok = errorActions[w]; !ok {
+			return invalid("'%s' invalid write error action", w)
+		}
+		s.ErrorsGiven = true
+	}
+	if r, ok := l.Take("rerror"); ok {
+		if s.Errors.Read, ok = errorActions[r]; !ok || r == "enospc" {
+			return invalid("'%s' invalid read error action", r)
+		}
+		s.ErrorsGiven = true
+	}
+	return nil
+}
+
+// String is the Spec's place as messages name it.
+func (s Spec) String() string { return fmt.Sprintf("if=%s,bus=%d,unit=%d", s.Interface, s.Bus, s.Unit) }
