@@ -29,6 +29,13 @@ const (
 	ExitStop               // the processor cannot go on; the machine is stopped (internal-error)
 )
 
+// InstructionCounter is a CPU that can tell in the middle of Run how far it has come. With
+// it an instruction clock is exact for devices that read it during a slice.
+type InstructionCounter interface {
+	// Executed is the number of instructions since Run was called.
+	Executed() int64
+}
+
 // RegisterDumper is a CPU that can show its registers: info registers.
 type RegisterDumper interface {
 	// DumpRegisters returns the text below the "CPU#0" line, lines ended by newlines.

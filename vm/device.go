@@ -11,6 +11,13 @@ type Device interface {
 	States() []State
 }
 
+// Drainer is a device whose requests run beside the processors (a disk).
+type Drainer interface {
+	// Drain waits until none is in flight and delivers their results. On the machine's
+	// goroutine.
+	Drain()
+}
+
 // MMIO is the register file of a device. Offsets are bytes from the region's start, size
 // is 1, 2, 4 or 8 and off is aligned to it; values are little-endian integers. An error
 // is a bus error for the guest.

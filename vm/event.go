@@ -1,0 +1,48 @@
+package vm
+
+// Event is something that happened to a machine: see the Event constants.
+type Event struct {
+	Kind   EventKind
+	State  RunState // after the event
+	Reason string   // "guest-reset", "host-qmp-quit", "guest-shutdown", ...
+}
+
+// EventKind names events as QMP does.
+type EventKind string
+
+const (
+	EventStop      EventKind = "STOP"
+	EventResume    EventKind = "RESUME"
+	EventReset     EventKind = "RESET"
+	EventShutdown  EventKind = "SHUTDOWN"
+	EventPowerdown EventKind = "POWERDOWN"
+)
+
+// Reasons of events, in QMP's words (ShutdownCause).
+const (
+	ReasonHostQuit      = "host-qmp-quit"
+	ReasonHostReset     = "host-qmp-system-reset"
+	ReasonHostSignal    = "host-signal"
+	ReasonHostUI        = "host-ui"
+	ReasonGuestShutdown = "guest-shutdown"
+	ReasonGuestReset    = "guest-reset"
+	ReasonGuestPanic    = "guest-panic"
+)
+
+// Subscribe has fn called with every event, on the goroutine that caused it. Any goroutine
+// may call it.
+func (m *Machine) Subscribe(fn func(Event)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.watchers = append(m.watchers, fn)
+}
+
+func (m *Machine) emit(kind EventKind, reason string) {
+	m.mu.Lock()
+	e := Event{Kind: kind, State: m.state, Reason: reason}
+	watchers := m.watchers[:len(m.watchers):len(m.watchers)]
+	m.mu.Unlock()
+	for _, w := range watchers {
+		w(e)
+	}
+}
