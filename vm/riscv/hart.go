@@ -1,0 +1,152 @@
+// Package riscv is a RISC-V hart: RV64GC (I M A F D C, Zicsr, Zifencei) with machine,
+// supervisor and user mode, physical memory protection, Sv39 and Sv48.
+//
+//	            +--------------------- Hart ---------------------+
+//	pc -------> | fetch TLB -> code page of decoded ops -> runOps| one big switch
+//	            |                                    |           |
+//	x, f, csrs  | <-------- arithmetic --------------+           |
+//	            | load/store TLB -> bytes of RAM     |           |
+//	            |     | miss                         | trap      |
+//	            |  page walk, PMP, devices        enter handler  |
+//	            +------------------------------------------------+
+//
+// Instructions are decoded once into ops of 16 bytes, one array per physical page of code
+// ([codePage]). Stores into such pages, DMA ([vm.Region.Watch]) and FENCE.I make ops
+// undecoded again. Loads and stores that hit the software TLB touch RAM directly; all else
+// goes through slow paths that translate, check and may trap.
+//
+// The specifications meant by section numbers are the unprivileged one of 20191213 and the
+// privileged one, version 1.12 (20211203).
+package riscv
+
+import (
+	"sync/atomic"
+
+	"github.com/qmon/qmon/vm"
+)
+
+// ISA is the hart's instruction set as the device tree's "riscv,isa" has it.
+const ISA = "rv64imafdc"
+
+// MMUType is the device tree's "mmu-type": the smallest mode, which every kernel knows.
+const MMUType = "riscv,sv39"
+
+// Config describes a hart.
+type Config struct {
+	ID      uint64     // mhartid
+	ResetPC uint64     // where the hart starts
+	Memory  *vm.Memory // physical address space
+	// Time gives the time CSR, in timebase ticks; nil reads as 0. It is called on the
+	// machine's goroutine, from within Run; see also Executed.
+	Time func() uint64
+}
+
+// Hart is one processor. Its methods, except Kick, belong on the machine's goroutine.
+type Hart struct {
+	// x and f have room for any uint8 index: see sink.
+	x [256]uint64
+	f [256]uint64
+
+	pc   uint64
+	priv uint8
+
+	// The contexts for data accesses: by mode, and MPRV and SUM.
+	dataCtx *tlbContext
+	codeCtx *tlbContext
+
+	// left is the budget that Run has not used yet, as of the last event that left the
+	// fast path; budget is what Run was given.
+	left, budget int64
+	executed     int64 // instructions executed before the present Run
+
+	exception trapInfo // set by whatever returns false in the execution path
+	recheck   bool     // an access had effects on interrupts: leave the run loop
+	halted    bool     // WFI
+
+	csrs     csrState
+	pmp      pmp
+	reserved reservation
+
+	contexts [ctxCount]tlbContext
+	code     codeCache
+	single   singleStep
+
+	mem    *vm.Memory
+	last   *vm.Region // of the last slow access
+	config Config
+	kicked atomic.Bool
+}
+
+var (
+	_ vm.CPU        = (*Hart)(nil)
+	_ vm.Translator = (*Hart)(nil)
+)
+
+// New makes a hart in its power-on state.
+func New(c Config) *Hart {
+	if c.Time == nil {
+		c.Time = func() uint64 { return 0 }
+	}
+	h := &Hart{config: c, mem: c.Memory}
+	h.code.init(h)
+	h.Reset()
+	return h
+}
+
+// Reset implements vm.CPU (privileged specification, 3.4). General registers become 0 as
+// well, so that every run is the same.
+func (h *Hart) Reset() {
+	lines := h.csrs.lines
+	h.x, h.f = [256]uint64{}, [256]uint64{}
+	h.pc, h.priv = h.config.ResetPC, modeM
+	h.csrs = resetCSRs()
+	h.csrs.lines = lines
+	h.pmp = pmp{}
+	h.reserved = reservation{}
+	h.halted, h.recheck = false, false
+	h.executed = 0
+	h.code.forget()
+	h.flushTLB()
+	h.updateContext()
+}
+
+// PC implements vm.CPU.
+func (h *Hart) PC() uint64 { return h.pc }
+
+// ID is mhartid.
+func (h *Hart) ID() uint64 { return h.config.ID }
+
+// Kick implements vm.CPU.
+func (h *Hart) Kick() { h.kicked.Store(true) }
+
+// Halted implements vm.CPU.
+func (h *Hart) Halted() bool { return h.halted && h.csrs.pending() == 0 }
+
+// Executed is how many instructions the present Run has executed: a clock that counts
+// instructions learns from it, inside the Time hook or a device's access, how far the hart
+// is. Outside of Run it is 0.
+func (h *Hart) Executed() int64 { return h.budget - h.left }
+
+// Interrupt lines, by their number in mip (privileged specification, 3.1.9).
+const (
+	LineMSIP = 3  // machine software interrupt: CLINT
+	LineMTIP = 7  // machine timer interrupt: CLINT
+	LineSEIP = 9  // supervisor external interrupt: PLIC
+	LineMEIP = 11 // machine external interrupt: PLIC
+)
+
+// SetInterrupt sets the level of one of the interrupt lines.
+func (h *Hart) SetInterrupt(line int, level bool) {
+	bit := uint64(1) << uint(line) & lineBits
+	if level {
+		h.csrs.lines |= bit
+	} else {
+		h.csrs.lines &^= bit
+	}
+	h.recheck = true
+}
+
+// Interrupt is SetInterrupt as a line to connect a device to.
+func (h *Hart) Interrupt(line int) vm.IRQ {
+	return func(level bool) { h.SetInterrupt(line, level) }
+}
