@@ -26,6 +26,7 @@ type Machine struct {
 	clock   *Clock
 	memory  Memory
 	drives  blockdev.Drives
+	log     Log
 	cpus    []CPU
 	devices []Device
 	resets  []func()
@@ -70,6 +71,9 @@ func (m *Machine) Memory() *Memory { return &m.memory }
 
 // Drives are the machine's disks. Any goroutine may use them.
 func (m *Machine) Drives() *blockdev.Drives { return &m.drives }
+
+// Log is the machine's log. Any goroutine may use it.
+func (m *Machine) Log() *Log { return &m.log }
 
 // CPUs are the processors in the order they were added.
 func (m *Machine) CPUs() []CPU { return m.cpus }
