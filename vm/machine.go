@@ -31,6 +31,7 @@ type Machine struct {
 	devices []Device
 	resets  []func()
 	states  []State
+	foreign map[string]bool // sections that loading skips
 
 	requests requests
 	done     chan struct{} // closed at the end of Run
