@@ -119,6 +119,11 @@ var csrNamed = map[uint16]csr{
 	0x341: masked("mepc", func(c *csrState) *uint64 { return &c.mepc }, ^uint64(1)),
 	0x342: plain("mcause", func(c *csrState) *uint64 { return &c.mcause }),
 	0x343: plain("mtval", func(c *csrState) *uint64 { return &c.mtval }),
+	// No triggers: tselect cannot leave 0, and type 0 in tdata1 says that nothing is there.
+	0x7a0: {name: "tselect", read: zero},
+	0x7a1: {name: "tdata1", read: zero},
+	0x7a2: {name: "tdata2", read: zero},
+	0x7a3: {name: "tdata3", read: zero},
 	csrMIP: {
 		name:  "mip",
 		read:  func(h *Hart) uint64 { return h.csrs.mip() },

@@ -25,7 +25,7 @@ func (h *Hart) execAtomic(o *op) bool {
 	}
 	switch o.code {
 	case opLRW, opLRD:
-		v, ok := h.load(va, size)
+		v, ok := h.read(va, size)
 		if !ok {
 			return false
 		}
@@ -40,7 +40,7 @@ func (h *Hart) execAtomic(o *op) bool {
 		return false
 	}
 	old = extend(old, size)
-	if !h.store(va, size, amo(o.code, old, extend(h.x[o.rs2], size))) {
+	if !h.write(va, size, amo(o.code, old, extend(h.x[o.rs2], size))) {
 		return false
 	}
 	h.x[o.rd] = old
@@ -63,7 +63,7 @@ func (h *Hart) storeConditional(o *op, va, size uint64) bool {
 		h.x[o.rd] = 1
 		return true
 	}
-	if !h.store(va, size, h.x[o.rs2]) {
+	if !h.write(va, size, h.x[o.rs2]) {
 		return false
 	}
 	h.x[o.rd] = 0
@@ -73,6 +73,9 @@ func (h *Hart) storeConditional(o *op, va, size uint64) bool {
 // loadForStore reads what an AMO is about to write: the address must allow both, and what
 // it forbids is a store fault.
 func (h *Hart) loadForStore(va, size uint64) (uint64, bool) {
+	if p := h.dataCtx.store.find(va, size-1); p != nil { // what can be written can be read
+		return readBytes(p[va&pageMask:], size), true
+	}
 	pa, ok := h.physical(va, size, accessStore)
 	if ok && !h.pmp.allows(pa, size, accessLoad, h.dataMode()) {
 		ok = h.raise(accessStore.accessFault(), va)

@@ -8,6 +8,24 @@ import (
 
 var le = binary.LittleEndian
 
+// read and write are loads and stores of instructions that the run loop does not execute
+// itself: first the TLB, then the slow path.
+
+func (h *Hart) read(va, size uint64) (uint64, bool) {
+	if p := h.dataCtx.load.find(va, size-1); p != nil {
+		return readBytes(p[va&pageMask:], size), true
+	}
+	return h.load(va, size)
+}
+
+func (h *Hart) write(va, size, v uint64) bool {
+	if p := h.dataCtx.store.find(va, size-1); p != nil {
+		writeBytes(p[va&pageMask:], size, v)
+		return true
+	}
+	return h.store(va, size, v)
+}
+
 // The slow paths of loads and stores: what the TLB does not know, is not aligned, or goes
 // to a device. A false result means that an exception has been raised.
 
