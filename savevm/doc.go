@@ -1,51 +1,26 @@
 // Package savevm saves and restores whole machines in the snapshots of their disks:
 // savevm, loadvm, delvm, info snapshots.
 //
+//	vm.Machine: RAM, devices --vmstate--> the first drive that can hold it
+//	                                        |   disk a: [guest disk][VM state]  snapshot "x"
+//	            drives ---------------------+   disk b: [guest disk]            snapshot "x"
+//
 // The state stream (package savevm/vmstate: QEMU's migration format) goes behind the guest
 // disk of the first drive that can hold one; every other writable drive gets a snapshot of
-// the same tag. All drives or none.
+// the same tag and the same date. Empty and read-only drives take no part. A writable drive
+// that has no snapshots forbids all of it: all drives or none.
+//
+// # Safety
+//
+// Save gives up nothing before it has everything: an older snapshot of the same tag is
+// deleted when the new one is complete and flushed on every drive. When Save fails, or its
+// context is done, what it has written is removed again. When the program or the host dies
+// in between, images stay consistent; a snapshot may then be there that only some drives
+// have, or twice under one tag: Load takes the newest that all drives have from one Save.
+//
+// Load reads the whole stream and has every device check its part before it changes
+// anything; if something does not fit, machine and disks go on as if nothing had been
+// asked. (QEMU stops the machine, and has put the disks back when it finds out.) After
+// that only an I/O error can stop it: the machine then stays stopped, as "restore-vm", and
+// the error tells which drives have gone back already.
 package savevm
-
-import (
-	"context"
-
-	"github.com/qmon/qmon/blockdev"
-	"github.com/qmon/qmon/vm"
-)
-
-// Entry is a snapshot as info snapshots lists it.
-type Entry struct {
-	blockdev.Snapshot
-	// Drive holds the VM state; "" if no drive does.
-	Drive string
-}
-
-// PartialEntry is a snapshot that only some drives have.
-type PartialEntry struct {
-	blockdev.Snapshot
-	Drive string
-}
-
-// Listing is what List found.
-type Listing struct {
-	// Complete snapshots are on every drive that takes part: loadvm can use them.
-	Complete []Entry
-	// Partial ones are on some drives only.
-	Partial []PartialEntry
-}
-
-// Save stops the machine, writes its state and snapshots every writable drive under the
-// tag name ("" for a name made from the time, vm-YYYYMMDDhhmmss), replacing an older
-// snapshot of that tag only when the new one is complete. The run state is as before
-// afterwards. Call it from any goroutine but the machine's own; it returns the tag.
-func Save(ctx context.Context, m *vm.Machine, name string) (string, error) { panic("being written") }
-
-// Load puts machine and drives back as they were at snapshot name (a tag or ID). It checks
-// every drive and the whole stream first and changes nothing if one does not fit.
-func Load(ctx context.Context, m *vm.Machine, name string) error { panic("being written") }
-
-// Delete removes snapshot name from every drive.
-func Delete(ctx context.Context, m *vm.Machine, name string) error { panic("being written") }
-
-// List tells which snapshots the machine's drives hold.
-func List(m *vm.Machine) (Listing, error) { panic("being written") }

@@ -1,0 +1,121 @@
+package savevm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/savevm/vmstate"
+	"github.com/qmon/qmon/vm"
+)
+
+// Load puts machine and drives back as they were at the snapshot with the tag name. It
+// checks every drive and the whole stream first and changes nothing if one does not fit,
+// or when ctx is done by then. A machine that ran runs on from there; any other keeps its
+// run state. Call it from any goroutine but the machine's own.
+func Load(ctx context.Context, m *vm.Machine, name string) error {
+	var err error
+	if e := m.Do(func() { err = load(ctx, m, name) }); e != nil {
+		return e
+	}
+	return err
+}
+
+// load is Load on the machine's goroutine.
+func load(ctx context.Context, m *vm.Machine, tag string) error {
+	all := disks(m)
+	found, holder, err := find(all, tag)
+	if err != nil {
+		return err
+	}
+	node, err := all[holder].snapshots.OpenSnapshot(found[holder].ID)
+	if err != nil {
+		return diskError("load", tag, all[holder], err)
+	}
+	defer node.Close()
+	store, ok := node.(blockdev.VMStateStore)
+	if !ok {
+		return diskError("load", tag, all[holder], blockdev.ErrNotSupported)
+	}
+	into := states(m, m.State())
+	stream, err := vmstate.Read(ctx, stateReader{store}, found[holder].VMStateSize, all[holder].Name(), target(m, into))
+	if err != nil {
+		return loadError(all[holder], err)
+	}
+	running := m.Running()
+	m.Stop(vm.StateRestoreVM)
+	m.Drain()
+	resume := drain(all)
+	changed, err := restore(m, all, found, stream, into, progressOf(ctx))
+	resume()
+	if running && (err == nil || !changed) {
+		err = both(err, m.Start())
+	}
+	return err
+}
+
+// find looks for the newest snapshot of that tag that can be loaded, and the disk that
+// holds the machine's state.
+func find(all []disk, tag string) (found set, holder int, err error) {
+	if err := requireSnapshots(all); err != nil {
+		return nil, 0, err
+	}
+	byDisk, err := tables(all)
+	if err != nil {
+		return nil, 0, err
+	}
+	candidates := sets(byDisk, tag)
+	if len(candidates) == 0 && len(all) > 0 {
+		return nil, 0, blockdev.Errorf(blockdev.ErrNotFound, "loadvm", "",
+			"Snapshot '%s' does not exist in one or more devices", tag)
+	}
+	preferred, err := stateDisk(all)
+	if err != nil {
+		return nil, 0, err
+	}
+	found = candidates[len(candidates)-1]
+	if holder = found.holder(preferred); holder < 0 {
+		return nil, 0, blockdev.Errorf(blockdev.ErrNotFound, "loadvm", all[preferred].Name(),
+			"This is a disk-only snapshot. Revert to it  offline using qemu-img")
+	}
+	return found, holder, nil
+}
+
+// restore puts disks and machine back. It tells if it has changed anything.
+func restore(m *vm.Machine, all []disk, found set, stream *vmstate.Stream, into []vm.State, progress vmstate.Progress) (changed bool, err error) {
+	for i, d := range all {
+		if err := d.snapshots.ApplySnapshot(found[i].ID); err != nil {
+			e := diskError("load", found[i].Name, d, err)
+			if i > 0 {
+				e.Text += fmt.Sprintf(" (the %d drives before it have gone back already)", i)
+			}
+			return i > 0, e
+		}
+	}
+	m.Reset("")
+	// From here on nothing asks for ctx: half a machine is of no use.
+	if err := stream.LoadRAM(context.Background(), progress); err != nil {
+		return true, loadError(all[0], err)
+	}
+	for _, s := range stream.Sections {
+		if err := into[s.Index].Load(s.State, s.Version); err != nil {
+			return true, loadError(all[0], fmt.Errorf("section '%s' %d: %w", s.Name, s.Instance, err))
+		}
+	}
+	return true, nil
+}
+
+// loadError is what QEMU says when a stream cannot be loaded, and why.
+func loadError(d disk, err error) error {
+	code := -5 // EIO
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	case errors.Is(err, blockdev.ErrCorrupt):
+		code = -22 // EINVAL
+	}
+	e := blockdev.Errorf(nil, "loadvm", d.Name(), "Error %d while loading VM state", code)
+	e.Err = err
+	return e
+}
