@@ -9,7 +9,16 @@
 //	     Chardev                  stdio, socket, pty, ...
 //
 // A Chardev carries bytes from its front end to the host with Write, and hands bytes from
-// the host to the front end with Receive, never more than the front end has room for.
+// the host to the front end with Receive, never more than the front end has room for:
+// nothing is read ahead, so that a fast sender waits at its own end.
+//
+// Output. Write to a terminal, a file or a standard output blocks as they do. A socket has
+// a queue of one MiB; a client that takes nothing for ten seconds while it is full is
+// disconnected. A pseudo terminal or a named pipe that nobody reads holds up its writer
+// for one second, then loses what it does not take, as QEMU's do.
+//
+// Programs that use a terminal defer [RestoreTerminals] in main, call [WatchSignals], and
+// defer [RestoreOnPanic] in goroutines of their own.
 package serial
 
 // Chardev is a character device: the host's end of a serial line or a monitor.
@@ -36,8 +45,18 @@ type Chardev interface {
 	Close() error
 }
 
-// Frontend is the user of a Chardev. Its methods are called from the device's own
-// goroutine, one call at a time.
+// Sizer is a Chardev that may know the size of the window at the host's end.
+type Sizer interface {
+	// Size is in characters; 0, 0 if it is not known.
+	Size() (columns, rows int)
+}
+
+// Frontend is the user of a Chardev. Its methods are called one at a time, by the device's
+// own goroutine; the EventOpened of a line that is open already comes from within Connect.
+// They must not call Connect or Close.
+//
+// On a multiplexer, the front end that is connected first has the focus; each of the
+// others gets EventFocusOut before its first EventOpened.
 type Frontend interface {
 	// Receive takes bytes that came from the host's end and returns how many it had room
 	// for; the rest comes again after Chardev.Ready.
