@@ -42,6 +42,8 @@ type OpenRequest struct {
 	// Options are validated against OpenOptions.
 	Options Values
 	Mode    Mode
+	// Probed is set where the format was guessed from the contents of File.
+	Probed bool
 	// OpenReference opens another file that the image names, through the gate. The node
 	// returned belongs to the graph: do not close it.
 	OpenReference func(ctx context.Context, ref Reference) (Node, error)

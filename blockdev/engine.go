@@ -1,37 +1,183 @@
 package blockdev
 
-import "context"
+import (
+	"context"
+	"sync"
+)
 
 // Read fills p from n at off by asking n.Map: data is read where it lies, holes are
 // zeroed, unallocated ranges come from the backing node (zeroes past its end), opaque
-// ones from the driver. Formats implement ReadAt with it.
-func Read(n Node, p []byte, off int64) (int, error) { panic("being written") }
-
-// WriteZeroes writes zeroes with n's ZeroWriter, or by writing them.
-func WriteZeroes(n Node, off, length int64, flags ZeroFlags) error { panic("being written") }
-
-// Discard gives storage back if n can.
-func Discard(n Node, off, length int64) error { panic("being written") }
-
-// Resize changes the size of n if it can.
-func Resize(n Node, size int64, o ResizeOptions) error { panic("being written") }
-
-// LimitsOf are n's limits, or the defaults.
-func LimitsOf(n Node) Limits { panic("being written") }
-
-// Status is the engine's view of a range through the whole chain, coalesced: what
-// convert, compare, map and NBD's block status go by.
-type Status struct {
-	Extent
-	// Depth is how many backing files down the extent was found, 0 the top.
-	Depth int
-	// Owner is the node at that depth whose Map said so.
-	Owner Node
+// ones from the driver. Formats implement ReadAt with it. Data extents that follow each
+// other in their host are read with one request.
+func Read(n Node, p []byte, off int64) (int, error) {
+	if err := CheckRange("read", n, off, int64(len(p))); err != nil {
+		return 0, err
+	}
+	var run dataRun
+	done := 0
+	for done < len(p) {
+		ext, err := n.Map(off+int64(done), int64(len(p)-done))
+		if err != nil {
+			return 0, err
+		}
+		piece := p[done : done+int(ext.Len)]
+		if ext.Kind == ExtentData && run.extend(ext) {
+			done += int(ext.Len)
+			continue
+		}
+		if err := run.read(p); err != nil {
+			return 0, err
+		}
+		if ext.Kind == ExtentData {
+			run = dataRun{node: ext.Node, host: ext.Host, at: done, n: int(ext.Len)}
+		} else if err := readExtent(n, ext, piece, off+int64(done)); err != nil {
+			return 0, err
+		}
+		done += int(ext.Len)
+	}
+	if err := run.read(p); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
-// BlockStatus resolves up to length bytes at off through the chain below n, stopping at
-// the node base (nil: to the end of the chain). Ranges in no node are ExtentUnallocated.
-func BlockStatus(n Node, off, length int64, base Node) (Status, error) { panic("being written") }
+// dataRun is a pending read of extents that lie behind each other in one node.
+type dataRun struct {
+	node Node
+	host int64
+	at   int // where in the caller's buffer
+	n    int
+}
+
+func (r *dataRun) extend(e Extent) bool {
+	if r.n == 0 || e.Node != r.node || e.Host != r.host+int64(r.n) {
+		return false
+	}
+	r.n += int(e.Len)
+	return true
+}
+
+// read does the pending read, if there is one.
+func (r *dataRun) read(p []byte) error {
+	if r.n == 0 {
+		return nil
+	}
+	_, err := r.node.ReadAt(p[r.at:r.at+r.n], r.host)
+	*r = dataRun{}
+	return err
+}
+
+// readExtent reads an extent of n that is not plain data.
+func readExtent(n Node, e Extent, p []byte, off int64) error {
+	switch e.Kind {
+	case ExtentZero:
+		clear(p)
+		return nil
+	case ExtentUnallocated:
+		return readBacking(BackingOf(n), p, off)
+	case ExtentOpaque:
+		if r, ok := n.(OpaqueReader); ok {
+			return r.ReadOpaque(p, off)
+		}
+	}
+	return ErrorAt(ErrNotSupported, "read", "", off, "%s extent cannot be read", e.Kind)
+}
+
+// readBacking reads from a backing node, zeroes where there is none or past its end.
+func readBacking(b Node, p []byte, off int64) error {
+	n := 0
+	if b != nil {
+		n = int(max(0, min(int64(len(p)), b.Size()-off)))
+	}
+	if n > 0 {
+		if _, err := b.ReadAt(p[:n], off); err != nil {
+			return err
+		}
+	}
+	clear(p[n:])
+	return nil
+}
+
+// BackingOf is the node attached below n, nil if n has none.
+func BackingOf(n Node) Node {
+	if b, ok := n.(Backed); ok {
+		return b.Backing()
+	}
+	return nil
+}
+
+// CheckRange fails with ErrRange if [off, off+length) is not inside n.
+func CheckRange(op string, n Node, off, length int64) error {
+	if size := n.Size(); off < 0 || length < 0 || off > size || length > size-off {
+		return ErrorAt(ErrRange, op, "", off, "%d bytes do not fit in %d", length, size)
+	}
+	return nil
+}
+
+// zeroes is what WriteZeroes writes where it has to.
+var zeroes = sync.OnceValue(func() []byte { return make([]byte, zeroBufferSize) })
+
+// WriteZeroes writes zeroes with n's ZeroWriter, or by writing them.
+func WriteZeroes(n Node, off, length int64, flags ZeroFlags) error {
+	if length == 0 {
+		return nil
+	}
+	if z, ok := n.(ZeroWriter); ok {
+		return z.WriteZeroes(off, length, flags)
+	}
+	if flags&ZeroNoFallback != 0 {
+		return Errorf(ErrNotSupported, "write", "", "Operation not supported")
+	}
+	return WriteZeroBytes(n, off, length)
+}
+
+// WriteZeroBytes writes zeroes the slow way, as bytes. ZeroWriters fall back to it.
+func WriteZeroBytes(n Node, off, length int64) error {
+	buf := zeroes()
+	for length > 0 {
+		k := min(length, int64(len(buf)))
+		if _, err := n.WriteAt(buf[:k], off); err != nil {
+			return err
+		}
+		off += k
+		length -= k
+	}
+	return nil
+}
+
+// Discard gives storage back if n can.
+func Discard(n Node, off, length int64) error {
+	if d, ok := n.(Discarder); ok && length > 0 {
+		return d.Discard(off, length)
+	}
+	return nil
+}
+
+// Resize changes the size of n if it can. Making it smaller needs o.Shrink.
+func Resize(n Node, size int64, o ResizeOptions) error {
+	r, ok := n.(Resizer)
+	switch {
+	case size < 0 || size > MaxSize:
+		return Errorf(ErrLimit, "resize", "", "Image size %d is not between 0 and %d", size, int64(MaxSize))
+	case !ok:
+		return Errorf(ErrNotSupported, "resize", "", "Image format driver does not support resize")
+	case size < n.Size() && !o.Shrink:
+		return Errorf(ErrInvalid, "resize", "", "shrinking has to be asked for")
+	}
+	return r.Resize(size, o)
+}
+
+// LimitsOf are n's limits, or the defaults: any offset and length will do.
+func LimitsOf(n Node) Limits {
+	var l Limits
+	if r, ok := n.(Limiter); ok {
+		l = r.Limits()
+	}
+	l.Alignment = max(l.Alignment, 1)
+	l.ZeroAlignment = max(l.ZeroAlignment, l.Alignment)
+	l.DiscardAlignment = max(l.DiscardAlignment, l.Alignment)
+	return l
+}
 
 // CopyOptions steer Copy.
 type CopyOptions struct {
@@ -52,3 +198,9 @@ type CopyOptions struct {
 // Copy copies src to dst, holes as holes, in parallel, memory bounded by
 // Workers*ChunkSize. It stops at the first error or when ctx is done.
 func Copy(ctx context.Context, dst, src Node, o CopyOptions) error { panic("being written") }
+
+// OpenOverlay puts a temporary qcow2 over v in dir ("" for TMPDIR): -snapshot. The file
+// is unlinked as soon as it is open. The overlay takes over the caller's reference to v.
+func (g *Graph) OpenOverlay(ctx context.Context, v *Vertex, dir string) (*Vertex, error) {
+	panic("being written")
+}

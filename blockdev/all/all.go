@@ -1,0 +1,8 @@
+// Package all makes every protocol and filter driver known to the block layer. Import it
+// for its side effects.
+package all
+
+import (
+	_ "github.com/qmon/qmon/blockdev/file" // local files and devices
+	_ "github.com/qmon/qmon/blockdev/null" // disks that hold nothing
+)

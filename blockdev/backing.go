@@ -1,0 +1,128 @@
+package blockdev
+
+import (
+	"context"
+	"os"
+)
+
+// chainKey finds the chain that is being opened in a context.
+type chainKey struct{}
+
+// chain is the way from the image the user gave down to the one being opened. A gate
+// passes it on with its context.
+type chain struct {
+	above *chain
+	file  Node
+	depth int
+}
+
+// identifier is a node that knows which file of the host it is, to find loops.
+type identifier interface{ FileInfo() (os.FileInfo, error) }
+
+// follow opens what an image refers to, through the gate.
+func (g *Graph) follow(ctx context.Context, ref Reference, file *Vertex, o OpenOptions) (*Vertex, error) {
+	above, _ := ctx.Value(chainKey{}).(*chain)
+	c := &chain{above: above, depth: 1}
+	if above != nil {
+		c.depth = above.depth + 1
+	}
+	if file != nil {
+		c.file = file.Node
+		if above.holds(c.file) {
+			return nil, Errorf(ErrInvalid, "open", ref.Parent, "Backing file '%s' creates an infinite loop.", ref.Parent)
+		}
+	}
+	if c.depth > MaxBackingChain {
+		return nil, Errorf(ErrLimit, "open", ref.Parent, "the backing chain is longer than %d images", MaxBackingChain)
+	}
+	gate := o.Gate
+	if gate == nil {
+		gate = DenyGate{}
+	}
+	mode := o.Mode
+	mode.Writable = ref.Kind != RefBacking && mode.Writable
+	return gate.OpenReference(context.WithValue(ctx, chainKey{}, c), g, ref, OpenOptions{
+		Driver: ref.Format, Mode: mode, Gate: o.Gate,
+	})
+}
+
+// holds tells if the file of n is one of those on the way.
+func (c *chain) holds(n Node) bool {
+	id, ok := n.(identifier)
+	if !ok {
+		return false
+	}
+	info, err := id.FileInfo()
+	if err != nil {
+		return false
+	}
+	for ; c != nil; c = c.above {
+		if other, ok := c.file.(identifier); ok {
+			if i, err := other.FileInfo(); err == nil && os.SameFile(info, i) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// openBacking opens the backing file of v: the one that options describe, else the one
+// that the image names.
+func (p *opening) openBacking(ctx context.Context, v *Vertex) error {
+	below := p.opts.Sub("backing")
+	node, isRef := p.opts.Take("backing")
+	n, ok := v.Node.(Backed)
+	if !ok {
+		return p.refuseBacking(below, node, isRef)
+	}
+	var b *Vertex
+	var err error
+	switch {
+	case isRef && node == "" || p.o.NoBacking:
+		p.described = isRef
+		return nil
+	case isRef:
+		p.described = true
+		b, err = p.g.reference(node)
+	case describesNode(below):
+		p.described = true
+		mode := p.o.Mode
+		mode.Writable = false
+		b, err = p.g.OpenDescription(ctx, below, OpenOptions{Mode: mode, Gate: p.o.Gate})
+	default:
+		ref := n.BackingReference()
+		if ref.Name == "" {
+			return nil
+		}
+		ref.Kind = RefBacking
+		if ref.Parent == "" {
+			ref.Parent = v.file.Filename
+		}
+		b, err = p.g.follow(ctx, ref, v.file, p.o)
+	}
+	if err != nil {
+		return &Error{Op: "open", File: v.Filename, Offset: NoOffset, Text: "Could not open backing file", Err: err}
+	}
+	return v.SetBacking(b)
+}
+
+// describesNode tells if options say what to open, not only how.
+func describesNode(o Options) bool {
+	for _, k := range []string{"driver", "filename", "file", "file.driver", "file.filename"} {
+		if _, ok := o[k]; ok {
+			return true
+		}
+	}
+	return false
+}
+
+// refuseBacking complains about backing options of a node that has no backing file.
+func (p *opening) refuseBacking(below Options, node string, isRef bool) error {
+	switch {
+	case isRef && node != "":
+		return p.unknownOption("backing")
+	case len(below) > 0:
+		return p.unknownOption("backing." + below.Keys()[0])
+	}
+	return nil
+}

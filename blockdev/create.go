@@ -1,0 +1,84 @@
+package blockdev
+
+import "context"
+
+// Create makes an image of the given driver at filename (which is created or truncated).
+// Options that the format does not know are offered to the protocol below.
+func (g *Graph) Create(ctx context.Context, driver, filename string, size int64, options Options, backing Reference) error {
+	d, err := LookupDriver(driver)
+	if err != nil {
+		return err
+	}
+	if d.Create == nil {
+		return Errorf(ErrNotSupported, "create", filename, "Format driver '%s' does not support image creation", d.Name)
+	}
+	name, err := parseFilename(filename)
+	if err != nil {
+		return err
+	}
+	protocol, err := name.lookup()
+	if err != nil {
+		return err
+	}
+	if protocol.Create == nil {
+		return Errorf(ErrNotSupported, "create", filename, "Protocol driver '%s' does not support image creation", protocol.Name)
+	}
+	mine, below := splitOptions(d, options)
+	if d.Protocol {
+		mine, below = Options{}, options
+	}
+	values, err := d.CreateOptions.Parse(mine)
+	if err != nil {
+		return err
+	}
+	fileValues, err := protocol.CreateOptions.Parse(below)
+	if err != nil {
+		return err
+	}
+	fileSize := int64(0)
+	if d.Protocol {
+		fileSize = size
+	}
+	err = protocol.Create(ctx, CreateRequest{Filename: nameForDriver(name), Size: fileSize, Options: fileValues})
+	if err != nil || d.Protocol {
+		return err
+	}
+	return g.createFormat(ctx, d, protocol, name, CreateRequest{
+		Filename: filename, Size: size, Options: values, Backing: backing,
+	})
+}
+
+// createFormat opens the new, empty file and has the format written into it.
+func (g *Graph) createFormat(ctx context.Context, d, protocol *Driver, name *fileName, r CreateRequest) error {
+	file, err := g.open(ctx, name, OpenOptions{Driver: protocol.Name, Mode: Mode{Writable: true, Unmap: true}})
+	if err != nil {
+		return err
+	}
+	r.File = file.Node
+	err = d.Create(ctx, r)
+	if cerr := file.Unref(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// nameForDriver is the name as the driver takes it: without "file:".
+func nameForDriver(f *fileName) string {
+	if f.driver == nil {
+		return f.options["filename"]
+	}
+	return f.text
+}
+
+// splitOptions separates the options that d knows from those for the protocol.
+func splitOptions(d *Driver, o Options) (mine, below Options) {
+	mine, below = Options{}, Options{}
+	for k, v := range o {
+		if _, ok := d.CreateOptions.Lookup(k); ok {
+			mine[k] = v
+		} else {
+			below[k] = v
+		}
+	}
+	return mine, below
+}

@@ -1,0 +1,193 @@
+package blockdev
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"strconv"
+	"strings"
+)
+
+// weakOptions change nothing about what a node's user reads, so that the plain name of a
+// file opened with them still describes it.
+var weakOptions = map[string]bool{"locking": true, "aio": true, "drop-cache": true, "x-check-cache-dropped": true, "pr-manager": true}
+
+// describeProtocol is the name of a protocol node: the text that opens it again if it
+// was opened by text alone, else a description.
+func describeProtocol(d *Driver, text string, o Options) string {
+	plain := text != ""
+	for k := range o {
+		if k != "filename" && !weakOptions[k] {
+			plain = false
+		}
+	}
+	if plain {
+		return text
+	}
+	return "json:" + formatObject(protocolObject(d, o))
+}
+
+func protocolObject(d *Driver, o Options) map[string]any {
+	obj := map[string]any{"driver": d.Name}
+	for k, v := range o {
+		if !weakOptions[k] {
+			obj[k] = v
+		}
+	}
+	return obj
+}
+
+// describe is the name of a format node: its file's if nothing else is needed to open it
+// again, else a description. withBacking says that the image itself does not name the
+// backing node that it has.
+func (v *Vertex) describe(withBacking bool) string {
+	if !withBacking && len(v.strongOptions()) == 0 && !strings.HasPrefix(v.file.Filename, "json:") {
+		return v.file.Filename
+	}
+	return "json:" + formatObject(v.object(withBacking))
+}
+
+// strongOptions are the driver's own options that v was opened with.
+func (v *Vertex) strongOptions() map[string]any {
+	out := map[string]any{}
+	for k, s := range v.Options {
+		if _, ok := v.Driver.OpenOptions.Lookup(k); ok && !weakOptions[k] {
+			out[k] = s
+		}
+	}
+	return out
+}
+
+// object describes v as a tree.
+func (v *Vertex) object(withBacking bool) map[string]any {
+	if v.Driver == nil {
+		return map[string]any{"node-name": v.Name}
+	}
+	if v.file == nil {
+		if text, ok := strings.CutPrefix(v.Filename, "json:"); ok {
+			return map[string]any{"": json.RawMessage(text)}
+		}
+		return map[string]any{"driver": v.Driver.Name, "filename": v.Filename}
+	}
+	obj := v.strongOptions()
+	obj["driver"] = v.Driver.Name
+	obj["file"] = v.file.object(false)
+	if withBacking {
+		obj["backing"] = any(nil)
+		if v.backing != nil {
+			obj["backing"] = v.backing.object(false)
+		}
+	}
+	return obj
+}
+
+// formatObject writes JSON as QEMU does, ", " and ": " apart, with sorted keys.
+func formatObject(v any) string {
+	var b strings.Builder
+	writeJSON(&b, v)
+	return b.String()
+}
+
+func writeJSON(b *strings.Builder, v any) {
+	obj, ok := v.(map[string]any)
+	if !ok {
+		b.Write(marshal(v))
+		return
+	}
+	if raw, ok := obj[""].(json.RawMessage); ok {
+		b.Write(raw)
+		return
+	}
+	keys := make(Options, len(obj))
+	for k := range obj {
+		keys[k] = ""
+	}
+	b.WriteByte('{')
+	for i, k := range keys.Keys() {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.Write(marshal(k))
+		b.WriteString(": ")
+		writeJSON(b, obj[k])
+	}
+	b.WriteByte('}')
+}
+
+// marshal encodes a string or nil; neither can fail.
+func marshal(v any) []byte {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(v)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+}
+
+// ParseJSONOptions reads a description as it stands behind "json:" and flattens it: inner
+// objects become dotted keys, null an empty value, true and false "on" and "off".
+func ParseJSONOptions(text string) (Options, error) {
+	if len(text) > MaxFilename {
+		return nil, Errorf(ErrLimit, "open", "", "description is longer than %d bytes", MaxFilename)
+	}
+	d := json.NewDecoder(strings.NewReader(text))
+	d.UseNumber()
+	var v any
+	if err := d.Decode(&v); err != nil {
+		return nil, jsonError(err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, jsonError(err)
+	}
+	obj, ok := v.(map[string]any)
+	if !ok {
+		return nil, Errorf(ErrInvalid, "open", "", "Invalid JSON object given")
+	}
+	o := Options{}
+	return o, flatten(o, "", obj, 0)
+}
+
+func jsonError(err error) error {
+	what := "invalid text"
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		what = "premature EOI"
+	}
+	return &Error{Kind: ErrInvalid, Op: "open", Offset: NoOffset,
+		Text: "Could not parse the JSON options: JSON parse error, " + what}
+}
+
+// flatten adds v's members to o, their keys behind prefix.
+func flatten(o Options, prefix string, v any, depth int) error {
+	if depth > maxJSONDepth || len(o) > maxOptions {
+		return Errorf(ErrLimit, "open", "", "description is deeper than %d objects or has more than %d options", maxJSONDepth, maxOptions)
+	}
+	member := func(key string, v any) error {
+		if prefix != "" {
+			key = prefix + "." + key
+		}
+		return flatten(o, key, v, depth+1)
+	}
+	switch v := v.(type) {
+	case map[string]any:
+		for k, e := range v {
+			if err := member(k, e); err != nil {
+				return err
+			}
+		}
+	case []any:
+		for i, e := range v {
+			if err := member(strconv.Itoa(i), e); err != nil {
+				return err
+			}
+		}
+	case string:
+		o[prefix] = v
+	case json.Number:
+		o[prefix] = v.String()
+	case bool:
+		o[prefix] = map[bool]string{true: "on", false: "off"}[v]
+	case nil:
+		o[prefix] = ""
+	}
+	return nil
+}

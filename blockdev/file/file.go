@@ -1,0 +1,380 @@
+// Package file is the protocol of local files and block devices: where most bytes live.
+//
+//	Node --- os.File (pread, pwrite, fdatasync)
+//	  |         |
+//	  |         +-- byte locks 100..103 and 201, 203: what QEMU takes (lock_linux.go)
+//	  +-- Map: SEEK_DATA, SEEK_HOLE       Discard, WriteZeroes: fallocate (hole_linux.go)
+//
+// Where the system offers no such thing (anything but Linux) files have no holes that we
+// know of, zeroes are written, and nothing is locked.
+package file
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+
+	"github.com/qmon/qmon/blockdev"
+)
+
+func init() {
+	blockdev.Register(blockdev.Driver{
+		Name:          "file",
+		Protocol:      true,
+		Prefixes:      []string{"file"},
+		OpenOptions:   openOptions,
+		CreateOptions: createOptions,
+		Open:          open,
+		Create:        create,
+	})
+}
+
+// openOptions are QEMU's. Those without effect here tune how QEMU itself does its I/O.
+var openOptions = blockdev.OptionTable{
+	{Name: "filename", Type: blockdev.OptString, Help: "File name of the image"},
+	{Name: "aio", Type: blockdev.OptString, Help: "host AIO implementation (threads, native, io_uring); no effect"},
+	{Name: "aio-max-batch", Type: blockdev.OptInt, Help: "AIO max batch size; no effect"},
+	{Name: "locking", Type: blockdev.OptString, Help: "file locking mode (on/off/auto, default: auto)"},
+	{Name: "pr-manager", Type: blockdev.OptString, Help: "id of persistent reservation manager object; no effect"},
+	{Name: "drop-cache", Type: blockdev.OptBool, Help: "invalidate page cache during live migration; no effect"},
+	{Name: "x-check-cache-dropped", Type: blockdev.OptBool, Help: "check that page cache was dropped; no effect"},
+}
+
+// createOptions are QEMU's for protocols of local files.
+var createOptions = blockdev.OptionTable{
+	{Name: "extent_size_hint", Type: blockdev.OptSize, Help: "Extent size hint for the image file, 0 to disable"},
+	{Name: "nocow", Type: blockdev.OptBool, Help: "Turn off copy-on-write (valid only on btrfs)"},
+	{Name: "preallocation", Type: blockdev.OptString, Help: "Preallocation mode (allowed values: off, falloc, full)"},
+}
+
+// Node is an open file or block device.
+type Node struct {
+	name   string
+	mode   blockdev.Mode
+	device bool // a block device: its size is fixed
+	locks  bool // locks are taken
+
+	mu       sync.RWMutex // held for reading while f is used, for writing while it is replaced
+	f        *os.File
+	writable bool
+
+	size atomic.Int64
+	// grow keeps writes past the end from setting size to less than another just did.
+	grow sync.Mutex
+
+	noPunch, noZeroRange atomic.Bool // the file system said that it cannot
+	align                int64       // of memory, offsets and lengths with O_DIRECT, else 1
+}
+
+var (
+	_ blockdev.Node           = (*Node)(nil)
+	_ blockdev.ZeroWriter     = (*Node)(nil)
+	_ blockdev.Discarder      = (*Node)(nil)
+	_ blockdev.Resizer        = (*Node)(nil)
+	_ blockdev.Reopener       = (*Node)(nil)
+	_ blockdev.AllocatedSizer = (*Node)(nil)
+)
+
+// open opens r's file in its mode, falling back to read-only where that is allowed.
+func open(_ context.Context, r blockdev.OpenRequest) (blockdev.Node, error) {
+	name, _ := r.Options["filename"].(string)
+	if name == "" {
+		return nil, blockdev.Errorf(blockdev.ErrInvalid, "open", "", "The 'file' block driver requires a file name")
+	}
+	locks, err := locking(r)
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{name: name, mode: r.Mode, locks: locks, align: 1}
+	n.writable = r.Mode.Writable
+	err = n.openFile()
+	if n.writable && r.Mode.AutoReadOnly && isReadOnlyError(err) {
+		n.writable = false
+		err = n.openFile()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+// locking reads the locking option; force-share takes no locks.
+func locking(r blockdev.OpenRequest) (bool, error) {
+	if aio, ok := r.Options["aio"].(string); ok && aio != "threads" && aio != "native" && aio != "io_uring" {
+		return false, blockdev.Errorf(blockdev.ErrInvalid, "open", r.Filename, "invalid parameter value: %s", aio)
+	}
+	s, _ := r.Options["locking"].(string)
+	switch s {
+	case "", "auto", "on":
+		return !r.Mode.ForceShare, nil
+	case "off":
+		return false, nil
+	}
+	return false, blockdev.Errorf(blockdev.ErrInvalid, "open", r.Filename, "invalid parameter value: %s", s)
+}
+
+// openFile opens, examines and locks the file.
+func (n *Node) openFile() error {
+	f, err := n.openHandle(n.writable)
+	if err != nil {
+		return err
+	}
+	n.f = f
+	if err := n.examine(); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if n.locks {
+		if err := lockFile(f, n.name, n.writable); err != nil {
+			_ = f.Close() // the lock's error is the one to report
+			return err
+		}
+	}
+	return nil
+}
+
+func (n *Node) openHandle(writable bool) (*os.File, error) {
+	flags := os.O_RDONLY
+	if writable {
+		flags = os.O_RDWR
+	}
+	f, err := os.OpenFile(n.name, flags|directFlag(n.mode.Cache.Direct), 0)
+	if err == nil {
+		return f, nil
+	}
+	if errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrNotExist) || !isDirectory(n.name) {
+		return nil, openError(n.name, err)
+	}
+	return nil, n.notRegular()
+}
+
+func isDirectory(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && info.IsDir()
+}
+
+// openError words err, from opening name, as QEMU does.
+func openError(name string, err error) error {
+	var pe *os.PathError
+	if errors.As(err, &pe) {
+		err = pe.Err
+	}
+	return &blockdev.Error{Op: "open", File: name, Offset: blockdev.NoOffset,
+		Text: fmt.Sprintf("Could not open '%s'", name), Err: err}
+}
+
+func (n *Node) notRegular() error {
+	return blockdev.Errorf(blockdev.ErrInvalid, "open", n.name, "'file' driver requires '%s' to be a regular file", n.name)
+}
+
+// examine finds out what the file is and how long.
+func (n *Node) examine() error {
+	info, err := n.f.Stat()
+	if err != nil {
+		return openError(n.name, err)
+	}
+	size := info.Size()
+	switch {
+	case info.Mode().IsRegular():
+	case info.Mode()&os.ModeDevice != 0 && info.Mode()&os.ModeCharDevice == 0:
+		n.device = true
+		if size, err = deviceSize(n.f); err != nil {
+			return openError(n.name, err)
+		}
+	default:
+		return n.notRegular()
+	}
+	n.size.Store(size)
+	if n.mode.Cache.Direct {
+		n.align = directAlign
+	}
+	return nil
+}
+
+// FileInfo says which file of the host this is: backing chains that loop are found by it.
+func (n *Node) FileInfo() (os.FileInfo, error) {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.f.Stat()
+}
+
+// Writable tells if the file is open for writing: not after falling back to read-only.
+func (n *Node) Writable() bool {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.writable
+}
+
+// Size is the file's length.
+func (n *Node) Size() int64 { return n.size.Load() }
+
+// ReadAt reads what the file holds.
+func (n *Node) ReadAt(p []byte, off int64) (int, error) {
+	if err := blockdev.CheckRange("read", n, off, int64(len(p))); err != nil {
+		return 0, err
+	}
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	if !n.aligned(p, off) {
+		return n.readBounced(p, off)
+	}
+	return n.readFull(p, off)
+}
+
+// readFull reads all of p; what somebody cut off the file meanwhile reads as zeroes.
+func (n *Node) readFull(p []byte, off int64) (int, error) {
+	k, err := n.f.ReadAt(p, off)
+	if errors.Is(err, io.EOF) {
+		clear(p[k:])
+		err = nil
+	}
+	if err != nil {
+		return 0, n.ioError("read", off, err)
+	}
+	return len(p), nil
+}
+
+// WriteAt writes p; a regular file grows as needed.
+func (n *Node) WriteAt(p []byte, off int64) (int, error) {
+	if err := n.checkWrite("write", off, int64(len(p))); err != nil {
+		return 0, err
+	}
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	if err := n.writeLocked(p, off); err != nil {
+		return 0, n.ioError("write", off, err)
+	}
+	n.grown(off + int64(len(p)))
+	return len(p), nil
+}
+
+func (n *Node) writeLocked(p []byte, off int64) error {
+	if !n.aligned(p, off) {
+		return n.writeBounced(p, off)
+	}
+	_, err := n.f.WriteAt(p, off)
+	return err
+}
+
+// checkWrite tells if a change of the range is allowed.
+func (n *Node) checkWrite(op string, off, length int64) error {
+	if !n.Writable() {
+		return blockdev.Errorf(blockdev.ErrReadOnly, op, n.name, "Block node is read-only")
+	}
+	if off < 0 || length < 0 || off > blockdev.MaxSize-length {
+		return blockdev.ErrorAt(blockdev.ErrRange, op, n.name, off, "%d bytes end past the largest size", length)
+	}
+	if n.device {
+		return blockdev.CheckRange(op, n, off, length)
+	}
+	return nil
+}
+
+// grown notes that the file reaches to end.
+func (n *Node) grown(end int64) {
+	if end <= n.size.Load() {
+		return
+	}
+	n.grow.Lock()
+	defer n.grow.Unlock()
+	n.size.Store(max(end, n.size.Load()))
+}
+
+// ioError wraps an error of the system.
+func (n *Node) ioError(op string, off int64, err error) error {
+	var pe *os.PathError
+	if errors.As(err, &pe) {
+		err = pe.Err
+	}
+	e := &blockdev.Error{Op: op, File: n.name, Offset: off, Err: err}
+	if isNoSpace(err) {
+		e.Kind = blockdev.ErrNoSpace
+	}
+	return e
+}
+
+// Flush waits until the disk has everything, unless the cache mode says not to.
+func (n *Node) Flush() error {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	if n.mode.Cache.NoFlush || !n.writable {
+		return nil
+	}
+	if err := dataSync(n.f); err != nil {
+		return n.ioError("flush", blockdev.NoOffset, err)
+	}
+	return nil
+}
+
+// Close flushes and closes the file; the locks go with it.
+func (n *Node) Close() error {
+	err := n.Flush()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if cerr := n.f.Close(); err == nil && cerr != nil {
+		err = n.ioError("close", blockdev.NoOffset, cerr)
+	}
+	return err
+}
+
+// ReopenWritable replaces the handle, so that a lock or permission that cannot be had
+// leaves everything as it was.
+func (n *Node) ReopenWritable(writable bool) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.writable == writable {
+		return nil
+	}
+	f, err := n.openHandle(writable)
+	if err != nil {
+		return err
+	}
+	if err := n.sameFile(f); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if err := n.relock(f, writable); err != nil {
+		_ = f.Close() // the lock's error is the one to report
+		return err
+	}
+	old := n.f
+	n.f, n.writable = f, writable
+	if err := old.Close(); err != nil {
+		return n.ioError("close", blockdev.NoOffset, err)
+	}
+	return nil
+}
+
+// sameFile makes sure that the name still leads to the file that is open.
+func (n *Node) sameFile(f *os.File) error {
+	was, err := n.f.Stat()
+	if err != nil {
+		return n.ioError("reopen", blockdev.NoOffset, err)
+	}
+	is, err := f.Stat()
+	if err != nil {
+		return n.ioError("reopen", blockdev.NoOffset, err)
+	}
+	if !os.SameFile(was, is) {
+		return blockdev.Errorf(blockdev.ErrInUse, "reopen", n.name, "the file was replaced by another")
+	}
+	return nil
+}
+
+// relock moves the locks from the open handle to f. The old ones are in the way of the
+// new ones and go first; if those cannot be had the old ones come back.
+func (n *Node) relock(f *os.File, writable bool) error {
+	if !n.locks {
+		return nil
+	}
+	if err := unlockFile(n.f); err != nil {
+		return n.ioError("reopen", blockdev.NoOffset, err)
+	}
+	err := lockFile(f, n.name, writable)
+	if err != nil {
+		err = errors.Join(err, unlockFile(f), lockFile(n.f, n.name, n.writable))
+	}
+	return err
+}

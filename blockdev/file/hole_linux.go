@@ -1,0 +1,84 @@
+package file
+
+import (
+	"errors"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// seekData finds the first data at or behind off: found is false if there is none, ok is
+// false if the file system cannot tell.
+func seekData(f *os.File, off int64) (at int64, found, ok bool) {
+	at, err := unix.Seek(int(f.Fd()), off, unix.SEEK_DATA)
+	if errors.Is(err, unix.ENXIO) {
+		return 0, false, true
+	}
+	return at, err == nil, err == nil
+}
+
+// seekHole finds the end of the data at off.
+func seekHole(f *os.File, off int64) (at int64, ok bool) {
+	at, err := unix.Seek(int(f.Fd()), off, unix.SEEK_HOLE)
+	return at, err == nil
+}
+
+func punchHole(f *os.File, off, n int64) error {
+	return fallocate(f, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, n)
+}
+
+func zeroRange(f *os.File, off, n int64) error {
+	return fallocate(f, unix.FALLOC_FL_ZERO_RANGE, off, n)
+}
+
+// preallocate reserves storage for the range and makes the file that long.
+func preallocate(f *os.File, off, n int64) error {
+	if n == 0 {
+		return nil
+	}
+	return fallocate(f, 0, off, n)
+}
+
+func fallocate(f *os.File, mode uint32, off, n int64) error {
+	for {
+		err := unix.Fallocate(int(f.Fd()), mode, off, n)
+		if !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+// isUnsupported tells that a file system will not do this to any file.
+func isUnsupported(err error) bool {
+	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTTY)
+}
+
+func dataSync(f *os.File) error { return unix.Fdatasync(int(f.Fd())) }
+
+// deviceSize asks a block device for its length.
+func deviceSize(f *os.File) (int64, error) {
+	// Seeking to the end works for every block device and needs no ioctl of its own.
+	return f.Seek(0, io.SeekEnd)
+}
+
+// directAlign suits every disk: what O_DIRECT asks of memory, offsets and lengths.
+const directAlign = 4096
+
+func directFlag(on bool) int {
+	if on {
+		return unix.O_DIRECT
+	}
+	return 0
+}
+
+// AllocatedSize is the storage that the file takes, in bytes.
+func (n *Node) AllocatedSize() (int64, error) {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(n.f.Fd()), &st); err != nil {
+		return 0, n.ioError("stat", -1, err)
+	}
+	return st.Blocks * 512, nil // st_blocks counts 512 bytes whatever the file system's blocks are
+}

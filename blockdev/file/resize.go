@@ -1,0 +1,112 @@
+package file
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/qmon/qmon/blockdev"
+)
+
+// create makes an empty file, or empties the one that is there, once nobody else uses it.
+func create(_ context.Context, r blockdev.CreateRequest) error {
+	f, err := os.OpenFile(r.Filename, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		e := openError(r.Filename, err).(*blockdev.Error)
+		e.Op, e.Text = "create", fmt.Sprintf("Could not create '%s'", r.Filename)
+		return e
+	}
+	n := &Node{name: r.Filename, f: f, writable: true, align: 1}
+	preallocation, _ := r.Options["preallocation"].(string)
+	err = n.initialize(r.Size, preallocation)
+	if cerr := n.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// initialize gives a file that is being created its size.
+func (n *Node) initialize(size int64, preallocation string) error {
+	if err := n.examine(); err != nil {
+		return err
+	}
+	if err := lockFile(n.f, n.name, true); err != nil {
+		return err
+	}
+	if n.device {
+		if size > n.Size() {
+			return blockdev.Errorf(blockdev.ErrNoSpace, "create", n.name, "The image size is too large for the device")
+		}
+		return nil
+	}
+	if err := n.truncate(0); err != nil {
+		return err
+	}
+	return n.Resize(size, blockdev.ResizeOptions{Preallocation: preallocation})
+}
+
+// Resize changes the file's length; what is new reads as zeroes.
+func (n *Node) Resize(size int64, o blockdev.ResizeOptions) error {
+	if err := n.checkWrite("resize", 0, size); err != nil {
+		return err
+	}
+	if n.device {
+		return blockdev.Errorf(blockdev.ErrNotSupported, "resize", n.name, "Cannot resize device files")
+	}
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	n.grow.Lock()
+	old := n.size.Load()
+	n.grow.Unlock()
+	if size < old && o.Preallocation != "" && o.Preallocation != "off" {
+		return blockdev.Errorf(blockdev.ErrNotSupported, "resize", n.name, "Preallocation can't be used for shrinking files")
+	}
+	switch o.Preallocation {
+	case "", "off":
+		return n.truncate(size)
+	case "falloc":
+		if err := preallocate(n.f, old, size-old); err != nil {
+			return n.ioError("resize", old, err)
+		}
+		n.grown(size)
+		return nil
+	case "full":
+		if size == old {
+			return nil
+		}
+		if err := writeZeroBytes(n, old, size-old); err != nil {
+			return err
+		}
+		n.grown(size)
+		return nil
+	}
+	return blockdev.Errorf(blockdev.ErrNotSupported, "resize", n.name, "Unsupported preallocation mode: %s", o.Preallocation)
+}
+
+// truncate sets the length.
+func (n *Node) truncate(size int64) error {
+	n.grow.Lock()
+	defer n.grow.Unlock()
+	if err := n.f.Truncate(size); err != nil {
+		return n.ioError("resize", size, err)
+	}
+	n.size.Store(size)
+	return nil
+}
+
+// zeroPiece is how many zeroes are written at once.
+const zeroPiece = 1 << 20
+
+// writeZeroBytes writes zeroes as bytes. n.mu is held for reading.
+func writeZeroBytes(n *Node, off, length int64) error {
+	buf := make([]byte, min(length, zeroPiece))
+	for length > 0 {
+		k := min(length, int64(len(buf)))
+		if err := n.writeLocked(buf[:k], off); err != nil {
+			return n.ioError("write", off, err)
+		}
+		off += k
+		length -= k
+	}
+	return nil
+}

@@ -1,0 +1,94 @@
+package file
+
+import "github.com/qmon/qmon/blockdev"
+
+// WriteZeroes makes the range read as zeroes: by a hole where storage may be given back,
+// by a reserved range of zeroes where the file system has them, else by writing. What
+// the file system refused once is not asked for again.
+func (n *Node) WriteZeroes(off, length int64, flags blockdev.ZeroFlags) error {
+	if err := n.checkWrite("write", off, length); err != nil || length == 0 {
+		return err
+	}
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	if flags&blockdev.ZeroMayUnmap != 0 && n.mode.Unmap {
+		if ok, err := n.punch(off, length); ok {
+			return err
+		}
+	}
+	if ok, err := n.zeroRange(off, length); ok {
+		return err
+	}
+	if flags&blockdev.ZeroNoFallback != 0 {
+		return blockdev.Errorf(blockdev.ErrNotSupported, "write", n.name, "Operation not supported")
+	}
+	if err := writeZeroBytes(n, off, length); err != nil {
+		return err
+	}
+	n.grown(off + length)
+	return nil
+}
+
+// Discard gives the storage of the range back if the mode says so; it reads as zeroes
+// afterwards where that worked. Nothing past the end is touched.
+func (n *Node) Discard(off, length int64) error {
+	if err := n.checkWrite("discard", off, length); err != nil {
+		return err
+	}
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	length = min(length, n.Size()-off)
+	if length <= 0 || !n.mode.Unmap {
+		return nil
+	}
+	_, err := n.punch(off, length)
+	return err
+}
+
+// punch makes a hole; ok tells that it was tried and err is the outcome. A range that
+// ends past the end of the file makes the file longer.
+func (n *Node) punch(off, length int64) (ok bool, err error) {
+	if n.noPunch.Load() {
+		return false, nil
+	}
+	err = punchHole(n.f, off, length)
+	if isUnsupported(err) {
+		n.noPunch.Store(true)
+		return false, nil
+	}
+	if err != nil {
+		return true, n.ioError("discard", off, err)
+	}
+	return true, n.growTo(off + length)
+}
+
+// zeroRange is punch with storage kept or reserved.
+func (n *Node) zeroRange(off, length int64) (ok bool, err error) {
+	if n.noZeroRange.Load() {
+		return false, nil
+	}
+	err = zeroRange(n.f, off, length)
+	if isUnsupported(err) {
+		n.noZeroRange.Store(true)
+		return false, nil
+	}
+	if err != nil {
+		return true, n.ioError("write", off, err)
+	}
+	n.grown(off + length)
+	return true, nil
+}
+
+// growTo makes the file at least end bytes long.
+func (n *Node) growTo(end int64) error {
+	n.grow.Lock()
+	defer n.grow.Unlock()
+	if n.device || end <= n.size.Load() {
+		return nil
+	}
+	if err := n.f.Truncate(end); err != nil {
+		return n.ioError("resize", end, err)
+	}
+	n.size.Store(end)
+	return nil
+}

@@ -1,0 +1,366 @@
+package blockdev
+
+import (
+	"context"
+	"errors"
+	"strings"
+)
+
+// OpenOptions say how Graph.Open opens.
+type OpenOptions struct {
+	// Driver names the driver; "" probes the format. Options may say it too ("driver").
+	Driver string
+	// Options for the node and, with dotted keys, its children.
+	Options  Options
+	NodeName string
+	Mode     Mode
+	// NoBacking leaves the backing file closed: what is unallocated reads as zeroes.
+	NoBacking bool
+	// Snapshot opens an internal snapshot (ID or name) instead of the present contents.
+	Snapshot string
+	// Gate opens what the image refers to; nil is DenyGate.
+	Gate Gate
+}
+
+// Open opens filename, which may be a plain name, "protocol:..." or a "json:{...}"
+// description, and everything it needs. The caller owns one reference: Unref it.
+//
+// filename is what a user gave. A name found inside an image goes to [Graph.OpenPlain].
+func (g *Graph) Open(ctx context.Context, filename string, o OpenOptions) (*Vertex, error) {
+	if len(filename) > MaxFilename {
+		return nil, Errorf(ErrLimit, "open", "", "file name is longer than %d bytes", MaxFilename)
+	}
+	if text, ok := strings.CutPrefix(filename, "json:"); ok {
+		described, err := ParseJSONOptions(text)
+		if err != nil {
+			return nil, err
+		}
+		for k, v := range o.Options {
+			described[k] = v
+		}
+		return g.OpenDescription(ctx, described, o)
+	}
+	name, err := parseFilename(filename)
+	if err != nil {
+		return nil, err
+	}
+	return g.open(ctx, name, o)
+}
+
+// OpenPlain opens a plain name of a local file, whatever characters it has: no protocol
+// prefix and no description is looked for. A Gate opens references with it.
+func (g *Graph) OpenPlain(ctx context.Context, filename string, o OpenOptions) (*Vertex, error) {
+	return g.open(ctx, plainFile(filename), o)
+}
+
+// OpenDescription opens what options alone describe, as -blockdev, drive_add -n,
+// --image-opts and json: do. o.Options is ignored. "file" and "backing" may name nodes of
+// the graph instead of describing them.
+func (g *Graph) OpenDescription(ctx context.Context, description Options, o OpenOptions) (*Vertex, error) {
+	if len(description) > maxOptions {
+		return nil, Errorf(ErrLimit, "open", "", "more than %d options", maxOptions)
+	}
+	o.Options = description
+	return g.open(ctx, nil, o)
+}
+
+// fileName is a name that selects a protocol and says what to open with it.
+type fileName struct {
+	driver  *Driver
+	text    string  // as the user wrote it
+	options Options // what the text means to the driver
+}
+
+// fileDriver is the protocol of names without a prefix.
+const fileDriver = "file"
+
+func plainFile(text string) *fileName {
+	return &fileName{text: text, options: Options{"filename": text}}
+}
+
+// parseFilename splits the protocol prefix off. A colon behind a slash is part of a path.
+func parseFilename(text string) (*fileName, error) {
+	prefix, rest, ok := strings.Cut(text, ":")
+	if !ok || strings.Contains(prefix, "/") || isDriveLetter(text) {
+		return plainFile(text), nil
+	}
+	if prefix == fileDriver {
+		return plainFile(rest), nil
+	}
+	for _, d := range Drivers() {
+		for _, p := range d.Prefixes {
+			if p != prefix {
+				continue
+			}
+			name := &fileName{driver: d, text: text, options: Options{"filename": text}}
+			if d.ParseFilename != nil {
+				o, err := d.ParseFilename(text)
+				if err != nil {
+					return nil, err
+				}
+				name.options = o
+			}
+			return name, nil
+		}
+	}
+	return nil, Errorf(ErrNotFound, "open", text, "Unknown protocol '%s'", prefix)
+}
+
+// lookup finds the name's driver.
+func (f *fileName) lookup() (*Driver, error) {
+	if f.driver != nil {
+		return f.driver, nil
+	}
+	return LookupDriver(fileDriver)
+}
+
+// opening is one vertex on its way into the graph.
+type opening struct {
+	g      *Graph
+	o      OpenOptions
+	opts   Options // the node's own, and those of children that are not described yet
+	common commonOptions
+	file   *Vertex
+	refs   []*Vertex // opened for the driver through the gate
+	driver *Driver
+	probed bool
+	// described is set if the backing file was given by the user, not by the image.
+	described bool
+	text      string
+}
+
+// open opens a node: name is the file name given, nil if the options say it all.
+func (g *Graph) open(ctx context.Context, name *fileName, o OpenOptions) (*Vertex, error) {
+	p := &opening{g: g, o: o, opts: o.Options.Clone()}
+	if err := p.parseCommon(); err != nil {
+		return nil, err
+	}
+	var err error
+	if p.common.driver != "" {
+		if p.driver, err = LookupDriver(p.common.driver); err != nil {
+			return nil, err
+		}
+	}
+	if p.driver != nil && p.driver.Protocol {
+		return p.openProtocol(ctx, name)
+	}
+	if err := p.openFile(ctx, name); err != nil {
+		return nil, err
+	}
+	v, err := p.openFormat(ctx)
+	if err != nil {
+		p.abandon()
+		return nil, err
+	}
+	if o.Snapshot != "" {
+		return g.openSnapshot(v, o.Snapshot)
+	}
+	return v, nil
+}
+
+// abandon closes what was opened for a vertex that will not be.
+func (p *opening) abandon() {
+	for _, c := range append(p.refs, p.file) {
+		if c != nil {
+			_ = c.Unref() // the reason for giving up is reported instead
+		}
+	}
+}
+
+// openProtocol opens a node that holds bytes itself.
+func (p *opening) openProtocol(ctx context.Context, name *fileName) (*Vertex, error) {
+	if name != nil {
+		p.text = name.text
+		for k, v := range name.options {
+			if _, ok := p.opts[k]; !ok {
+				p.opts[k] = v
+			}
+		}
+	}
+	if f, ok := p.opts["filename"]; ok {
+		p.text = f
+	}
+	values, err := p.driver.OpenOptions.Parse(p.opts)
+	if err != nil {
+		return nil, p.optionError(err)
+	}
+	node, err := p.driver.Open(ctx, OpenRequest{Filename: p.text, Options: values, Mode: p.o.Mode})
+	if err != nil {
+		return nil, err
+	}
+	return p.vertex(node)
+}
+
+// openFile opens the child with the bytes: by name, by description, or a node that exists.
+func (p *opening) openFile(ctx context.Context, name *fileName) error {
+	below := p.opts.Sub("file")
+	node, isRef := p.opts.Take("file")
+	switch {
+	case isRef && len(below) > 0:
+		return Errorf(ErrInvalid, "open", "", "Cannot reference an existing block device with additional options or a new filename")
+	case isRef:
+		v, err := p.g.reference(node)
+		p.file = v
+		return err
+	case name == nil && len(below) == 0 && p.driver == nil:
+		return Errorf(ErrInvalid, "open", "", "Must specify either driver or file")
+	case name == nil && len(below) == 0:
+		return Errorf(ErrInvalid, "open", "", `A block device must be specified for "file"`)
+	}
+	o := OpenOptions{Options: below, Mode: p.o.Mode, Gate: p.o.Gate}
+	if _, ok := below["driver"]; !ok {
+		if name == nil {
+			name = plainFile(below["filename"])
+		}
+		d, err := name.lookup()
+		if err != nil {
+			return err
+		}
+		o.Driver = d.Name
+	}
+	v, err := p.g.open(ctx, name, o)
+	p.file = v
+	return err
+}
+
+// reference finds a node that options name, and adds a user to it.
+func (g *Graph) reference(name string) (*Vertex, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	v := g.find(name)
+	if v == nil {
+		return nil, Errorf(ErrNotFound, "open", "", "Cannot find device='%s' nor node-name='%s'", name, name)
+	}
+	v.refs++
+	return v, nil
+}
+
+// openFormat opens the format over p.file, probing for it if need be, and its backing.
+func (p *opening) openFormat(ctx context.Context) (*Vertex, error) {
+	p.text = p.file.Filename
+	if p.driver == nil {
+		d, err := ProbeFormat(p.file.Node, p.file.Filename)
+		if err != nil {
+			return nil, err
+		}
+		p.driver, p.probed = d, true
+	}
+	values, err := p.driver.OpenOptions.Parse(p.formatOptions())
+	if err != nil {
+		return nil, p.optionError(err)
+	}
+	if p.o.Mode.Writable && !p.file.Mode().Writable {
+		p.o.Mode.Writable = false // the file fell back, or the node named is read-only
+		if !p.o.Mode.AutoReadOnly {
+			return nil, Errorf(ErrReadOnly, "open", p.text, "Block node is read-only")
+		}
+	}
+	node, err := p.driver.Open(ctx, OpenRequest{
+		Filename: p.text, File: p.file.Node, Options: values, Mode: p.o.Mode, Probed: p.probed,
+		OpenReference: p.openReference,
+	})
+	if err != nil {
+		return nil, err
+	}
+	v, err := p.vertex(node)
+	if err != nil {
+		return nil, err
+	}
+	p.file, p.refs = nil, nil // v's now
+	if err := p.openBacking(ctx, v); err != nil {
+		_ = v.Unref() // the reason for giving up is reported instead
+		return nil, err
+	}
+	v.Filename = v.describe(p.described)
+	return v, nil
+}
+
+// formatOptions are the driver's own: those of the backing file stay out.
+func (p *opening) formatOptions() Options {
+	own := p.opts.Clone()
+	own.Sub("backing")
+	own.Take("backing")
+	return own
+}
+
+// openReference is the driver's way to other files: through the gate.
+func (p *opening) openReference(ctx context.Context, ref Reference) (Node, error) {
+	v, err := p.g.follow(ctx, ref, p.file, p.o)
+	if err != nil {
+		return nil, err
+	}
+	p.refs = append(p.refs, v)
+	return v.Node, nil
+}
+
+// vertex puts the opened node into the graph.
+func (p *opening) vertex(node Node) (*Vertex, error) {
+	v := &Vertex{
+		Node: node, Driver: p.driver, Options: p.o.Options.Clone(), Probed: p.probed,
+		mode: p.o.Mode, file: p.file, children: p.refs, detectZeroes: p.common.detectZeroes,
+	}
+	if r, ok := node.(interface{ Writable() bool }); ok {
+		v.mode.Writable = r.Writable()
+	}
+	v.Filename = p.text
+	if p.driver.Protocol {
+		v.Filename = describeProtocol(p.driver, p.text, p.opts)
+	}
+	if err := p.g.insert(v, p.common.nodeName); err != nil {
+		return nil, errors.Join(err, node.Close())
+	}
+	return v, nil
+}
+
+// openSnapshot puts the internal snapshot, by ID or name, in v's place.
+func (g *Graph) openSnapshot(v *Vertex, id string) (*Vertex, error) {
+	s, err := g.snapshotVertex(v, id)
+	if err != nil {
+		_ = v.Unref() // the reason for giving up is reported instead
+	}
+	return s, err
+}
+
+func (g *Graph) snapshotVertex(v *Vertex, id string) (*Vertex, error) {
+	store, ok := v.Node.(Snapshotter)
+	if !ok {
+		return nil, Errorf(ErrNotSupported, "open", v.Filename,
+			"Block format '%s' used by device '' does not support temporarily loading internal snapshots", v.driverName())
+	}
+	s, err := FindSnapshot(store, id)
+	if err != nil {
+		return nil, err
+	}
+	node, err := store.OpenSnapshot(s.ID)
+	if err != nil {
+		return nil, err
+	}
+	out := &Vertex{
+		Node: node, Driver: v.Driver, Filename: v.Filename, Options: v.Options, Probed: v.Probed,
+		mode: v.mode, children: []*Vertex{v},
+	}
+	out.mode.Writable = false
+	if err := g.insert(out, ""); err != nil {
+		return nil, errors.Join(err, node.Close())
+	}
+	return out, nil
+}
+
+// FindSnapshot finds an internal snapshot by ID or, if there is none, by name.
+func FindSnapshot(s Snapshotter, idOrName string) (Snapshot, error) {
+	list, err := s.Snapshots()
+	if err != nil {
+		return Snapshot{}, err
+	}
+	for _, snap := range list {
+		if snap.ID == idOrName {
+			return snap, nil
+		}
+	}
+	for _, snap := range list {
+		if snap.Name == idOrName {
+			return snap, nil
+		}
+	}
+	return Snapshot{}, Errorf(ErrNotFound, "open", "", "Can't find snapshot")
+}
