@@ -257,25 +257,41 @@ func (s *scanner) integer(kind byte) (any, error) {
 
 // size takes a number with an optional fraction and one letter for the unit.
 func (s *scanner) size() (any, error) {
-	end := 0
-	digits := "0123456789."
+	start, digits := 0, "0123456789."
 	if strings.HasPrefix(s.rest, "0x") || strings.HasPrefix(s.rest, "0X") {
-		digits, end = "0123456789abcdefABCDEF", 2
+		start, digits = 2, "0123456789abcdefABCDEF"
 	}
+	end := start
 	for end < len(s.rest) && strings.IndexByte(digits, s.rest[end]) >= 0 {
 		end++
 	}
 	number, unit := s.rest[:end], "M"
 	if end < len(s.rest) && strings.IndexByte("bBkKmMgGtTpPeE", s.rest[end]) >= 0 {
-		unit = strings.ToUpper(s.rest[end : end+1])
+		unit = s.rest[end : end+1]
 		end++
 	}
-	n, err := blockdev.ParseSize(number + unit)
-	if number == "" || err != nil {
+	n, err := sizeIn(number, unit, start > 0)
+	if number == "" || number[0] == '.' || err != nil {
 		return nil, badValue("invalid size")
 	}
 	s.rest = s.rest[end:]
 	return n, nil
+}
+
+// sizeIn is a number of units. Only the digits of hexadecimal ones end before the unit.
+func sizeIn(number, unit string, hex bool) (int64, error) {
+	if !hex {
+		return blockdev.ParseSize(number + unit)
+	}
+	n, err := blockdev.ParseSize(number)
+	if err != nil {
+		return 0, err
+	}
+	one, err := blockdev.ParseSize("1" + unit)
+	if err == nil && n > math.MaxInt64/one {
+		err = blockdev.Errorf(blockdev.ErrRange, "", "", "size is too large")
+	}
+	return n * one, err
 }
 
 func (s *scanner) boolean() (any, error) {

@@ -75,7 +75,10 @@ func (s *Session) readMemory(sp space, addr uint64, p []byte) error {
 
 // fetch is readMemory from the console's goroutine.
 func (s *Session) fetch(sp space, addr uint64, p []byte) (err error) {
-	return errors.Join(s.Do(func() { err = s.readMemory(sp, addr, p) }), err)
+	if ended := s.Do(func() { err = s.readMemory(sp, addr, p) }); ended != nil {
+		return ended
+	}
+	return err
 }
 
 // addressDigits is how wide an address is shown.

@@ -2,7 +2,6 @@ package monitor
 
 import (
 	"context"
-	"errors"
 
 	"github.com/qmon/qmon/vm"
 )
@@ -17,24 +16,12 @@ var runCommands = []Command{
 }
 
 func stop(_ context.Context, s *Session, _ Args) error {
-	return s.Do(func() {
-		if m := s.Machine(); m.Running() {
-			m.Stop(vm.StatePaused)
-		}
-	})
+	return s.Do(func() { s.Machine().Stop(vm.StatePaused) })
 }
 
 func cont(_ context.Context, s *Session, _ Args) (err error) {
-	doErr := s.Do(func() {
-		switch m := s.Machine(); m.State() {
-		case vm.StateShutdown, vm.StateInternalError:
-			err = errors.New("Resetting the Virtual Machine is required")
-		default:
-			m.Start()
-		}
-	})
-	if doErr != nil {
-		return doErr
+	if ended := s.Do(func() { err = s.Machine().Start() }); ended != nil {
+		return ended
 	}
 	return err
 }
@@ -45,13 +32,7 @@ func quit(_ context.Context, s *Session, _ Args) error {
 }
 
 func systemReset(_ context.Context, s *Session, _ Args) error {
-	return s.Do(func() {
-		m := s.Machine()
-		m.Reset("host-qmp-system-reset")
-		if !m.Running() {
-			m.Stop(vm.StatePrelaunch)
-		}
-	})
+	return s.Do(func() { s.Machine().SystemReset("host-qmp-system-reset") })
 }
 
 func systemPowerdown(_ context.Context, s *Session, _ Args) error {
