@@ -24,11 +24,11 @@ var memoryCommands = []Command{
 		Help: "compute an expression; $name is a register", Run: printValue,
 	},
 	{
-		Name: "memsave", Args: "addr:l size:i file:F",
+		Name: "memsave", Args: "addr:l size:i file:s", Complete: completeFile,
 		Help: "write memory at a virtual address to a file", Run: saveMemory(virtual),
 	},
 	{
-		Name: "pmemsave", Args: "addr:l size:i file:F",
+		Name: "pmemsave", Args: "addr:l size:i file:s", Complete: completeFile,
 		Help: "write memory at a physical address to a file", Run: saveMemory(physical),
 	},
 	{

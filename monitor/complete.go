@@ -132,6 +132,8 @@ func fileNames(prefix string) []string {
 	return out
 }
 
+func completeFile(_ *Session, _, prefix string) []string { return fileNames(prefix) }
+
 func completeTag(s *Session, _, _ string) []string {
 	var out []string
 	for _, d := range s.Machine().Drives().All() {
