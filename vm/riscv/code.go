@@ -19,7 +19,7 @@ type codeOps [pageParcels + 2]op
 type codePage struct {
 	ops    codeOps
 	base   uint64 // physical address
-	bytes  *bytes
+	bytes  *pageBytes
 	epoch  uint64 // of the cache when ops were decoded
 	stores int    // into the page since it became code
 	live   bool   // holds decoded ops: stores must be looked at
@@ -59,7 +59,7 @@ func (c *codeCache) page(base uint64, r *vm.Region) *codePage {
 			}
 		}
 		off := base - r.Base
-		p = &codePage{base: base, bytes: (*bytes)(r.Data[off : off+pageSize]), epoch: c.epoch}
+		p = &codePage{base: base, bytes: (*pageBytes)(r.Data[off : off+pageSize]), epoch: c.epoch}
 		p.end()
 		c.pages[base] = p
 		c.watch(r)

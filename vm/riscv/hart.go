@@ -75,6 +75,8 @@ type Hart struct {
 	last   *vm.Region // of the last slow access
 	config Config
 	kicked atomic.Bool
+
+	foreign hartFields // parts of a saved state that the hart has no use for
 }
 
 var (
@@ -103,6 +105,7 @@ func (h *Hart) Reset() {
 	h.csrs.lines = lines
 	h.pmp = pmp{}
 	h.reserved = reservation{}
+	h.foreign = resetForeign()
 	h.halted, h.recheck = false, false
 	h.executed = 0
 	h.code.forget()

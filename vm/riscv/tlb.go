@@ -15,13 +15,13 @@ const tlbSize = 256
 // noTag is a tag that no address has: tags are page-aligned.
 const noTag = ^uint64(0)
 
-// bytes is one page of RAM or ROM.
-type bytes = [pageSize]byte
+// pageBytes is one page of RAM or ROM.
+type pageBytes = [pageSize]byte
 
 // tlbEntry maps a virtual page to its bytes.
 type tlbEntry struct {
 	tag  uint64
-	page *bytes
+	page *pageBytes
 }
 
 // tlbTable is a direct-mapped table for one kind of access.
@@ -29,7 +29,7 @@ type tlbTable [tlbSize]tlbEntry
 
 // find gives the page of an access to va of align+1 bytes, nil if the table does not know
 // it or the access is not aligned: then the slow path decides.
-func (t *tlbTable) find(va, align uint64) *bytes {
+func (t *tlbTable) find(va, align uint64) *pageBytes {
 	e := &t[va>>pageShift%tlbSize]
 	if va&(^uint64(pageMask)|align) != e.tag {
 		return nil
@@ -37,7 +37,7 @@ func (t *tlbTable) find(va, align uint64) *bytes {
 	return e.page
 }
 
-func (t *tlbTable) set(va uint64, p *bytes) {
+func (t *tlbTable) set(va uint64, p *pageBytes) {
 	t[va>>pageShift%tlbSize] = tlbEntry{va &^ pageMask, p}
 }
 
@@ -136,7 +136,7 @@ func (h *Hart) fillTLB(va, pa uint64, acc access, r *vm.Region) {
 		return
 	}
 	h.dataCtx.used = true
-	page := (*bytes)(r.Data[off : off+pageSize])
+	page := (*pageBytes)(r.Data[off : off+pageSize])
 	switch {
 	case acc == accessLoad:
 		h.dataCtx.load.set(va, page)
@@ -146,7 +146,7 @@ func (h *Hart) fillTLB(va, pa uint64, acc access, r *vm.Region) {
 }
 
 // forgetStores takes a page out of the store tables, as it now holds decoded code.
-func (h *Hart) forgetStores(p *bytes) {
+func (h *Hart) forgetStores(p *pageBytes) {
 	for i := range h.contexts {
 		t := &h.contexts[i].store
 		for j := range t {
