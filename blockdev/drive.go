@@ -64,6 +64,14 @@ func (d *Drive) SetTray(open bool) { panic("being written") }
 func (d *Drive) Locked() bool      { panic("being written") }
 func (d *Drive) SetLocked(on bool) { panic("being written") }
 
+// RequestEject asks the device for the medium with EjectRequested: what the monitor does
+// when the guest has locked it.
+func (d *Drive) RequestEject(force bool) { panic("being written") }
+
+// Resize changes the size of the medium (smaller, too) between requests, and tells the
+// device. ErrNoMedium if there is none.
+func (d *Drive) Resize(size int64) error { panic("being written") }
+
 // Attach names the device that uses the drive (a QOM path, or any name of the
 // embedder's), "" for none; Attached tells. events receives what happens to the medium.
 func (d *Drive) Attach(device string, events DriveEvents) error { panic("being written") }
