@@ -192,11 +192,8 @@ func blockResize(_ context.Context, s *Session, a Args) error {
 	if !ok {
 		return blockdev.Errorf(blockdev.ErrNotFound, "", "", "Cannot find device='%s' nor node-name=''", name)
 	}
-	v := d.Medium()
-	if v == nil {
+	if d.Medium() == nil {
 		return blockdev.Errorf(blockdev.ErrNoMedium, "", "", "Device '%s' has no medium", name)
 	}
-	resume := d.Drain()
-	defer resume()
-	return blockdev.Resize(v.Node, a.Int("size"), blockdev.ResizeOptions{Shrink: true})
+	return d.Resize(a.Int("size"))
 }

@@ -56,6 +56,7 @@ func (s *Session) openTray(d *blockdev.Drive, force bool) error {
 		return notRemovable(d.Name())
 	}
 	if d.Locked() && !force && !d.TrayOpen() {
+		d.RequestEject(false)
 		return blockdev.Errorf(blockdev.ErrInUse, "", "",
 			"Device '%s' is locked and force was not specified, wait for tray to open and try again", d.Name())
 	}
