@@ -1,9 +1,6 @@
 package blockdev
 
-import (
-	"context"
-	"sync"
-)
+import "sync"
 
 // Read fills p from n at off by asking n.Map: data is read where it lies, holes are
 // zeroed, unallocated ranges come from the backing node (zeroes past its end), opaque
@@ -177,30 +174,4 @@ func LimitsOf(n Node) Limits {
 	l.ZeroAlignment = max(l.ZeroAlignment, l.Alignment)
 	l.DiscardAlignment = max(l.DiscardAlignment, l.Alignment)
 	return l
-}
-
-// CopyOptions steer Copy.
-type CopyOptions struct {
-	Workers   int   // parallel requests, 0 for the default
-	ChunkSize int64 // bytes per request at most, 0 for the default
-	// Base: copy only what is allocated above this node.
-	Base Node
-	// DetectZeroes looks for zeroes in data, at this granularity in bytes (0: not).
-	DetectZeroes int64
-	// TargetIsZero says that the target reads as zeroes already.
-	TargetIsZero bool
-	// Compress writes whole clusters through CompressedWriter.
-	Compress bool
-	// Progress is called with the bytes of the source done so far.
-	Progress func(done, total int64)
-}
-
-// Copy copies src to dst, holes as holes, in parallel, memory bounded by
-// Workers*ChunkSize. It stops at the first error or when ctx is done.
-func Copy(ctx context.Context, dst, src Node, o CopyOptions) error { panic("being written") }
-
-// OpenOverlay puts a temporary qcow2 over v in dir ("" for TMPDIR): -snapshot. The file
-// is unlinked as soon as it is open. The overlay takes over the caller's reference to v.
-func (g *Graph) OpenOverlay(ctx context.Context, v *Vertex, dir string) (*Vertex, error) {
-	panic("being written")
 }

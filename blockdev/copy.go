@@ -1,0 +1,265 @@
+package blockdev
+
+import (
+	"bytes"
+	"context"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// CopyOptions steer Copy.
+type CopyOptions struct {
+	Workers   int   // parallel requests, 0 for the default
+	ChunkSize int64 // bytes per request at most, 0 for the default
+	// Base: copy only what is allocated above this node.
+	Base Node
+	// DetectZeroes looks for zeroes in data, at this granularity in bytes (0: not).
+	DetectZeroes int64
+	// TargetIsZero says that the target reads as zeroes already.
+	TargetIsZero bool
+	// Compress writes whole clusters through CompressedWriter.
+	Compress bool
+	// Progress is called with the bytes of the source done so far.
+	Progress func(done, total int64)
+}
+
+// Copy copies src to dst, holes as holes, in parallel, memory bounded by
+// Workers*ChunkSize. It stops at the first error or when ctx is done. dst must be at least
+// as long as src. Data is read where it lies, past the formats above it: nobody may write
+// to src or what is below it meanwhile. Nothing is flushed.
+func Copy(ctx context.Context, dst, src Node, o CopyOptions) error {
+	c, err := newCopier(dst, src, o)
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	pieces := make(chan copyPiece)
+	group.Go(func() error {
+		defer close(pieces)
+		return c.plan(ctx, pieces)
+	})
+	for range c.o.Workers {
+		group.Go(func() error { return c.work(ctx, pieces) })
+	}
+	return group.Wait()
+}
+
+// copier is one Copy.
+type copier struct {
+	dst, src   Node
+	o          CopyOptions
+	total      int64
+	compressed CompressedWriter // nil unless asked for
+	pool       sync.Pool        // buffers of ChunkSize bytes
+
+	mu   sync.Mutex
+	done int64
+}
+
+// copyPiece is one worker's next request. status.Len bytes are stored in one way.
+type copyPiece struct {
+	off    int64
+	status Status
+}
+
+func newCopier(dst, src Node, o CopyOptions) (*copier, error) {
+	c := &copier{dst: dst, src: src, o: o, total: src.Size()}
+	if dst.Size() < c.total {
+		return nil, Errorf(ErrRange, "copy", "", "the target has %d bytes, the source %d", dst.Size(), c.total)
+	}
+	if c.o.Workers <= 0 {
+		c.o.Workers = defaultCopyWorkers
+	}
+	if c.o.ChunkSize <= 0 {
+		c.o.ChunkSize = defaultCopyChunk
+	}
+	if o.Compress {
+		w, ok := dst.(CompressedWriter)
+		if !ok {
+			return nil, Errorf(ErrNotSupported, "copy", "", "Compression not supported for this file format")
+		}
+		c.compressed, c.o.ChunkSize = w, clusterSize(dst)
+	}
+	c.pool.New = func() any { b := make([]byte, c.o.ChunkSize); return &b }
+	return c, nil
+}
+
+// defaultCluster is taken as the unit of compression of a node that does not tell its own.
+const defaultCluster = 64 << 10
+
+func clusterSize(n Node) int64 {
+	if i, ok := n.(Informer); ok {
+		if info, err := i.Info(); err == nil && info.ClusterSize > 0 {
+			return info.ClusterSize
+		}
+	}
+	return defaultCluster
+}
+
+// plan walks the source and hands out pieces.
+func (c *copier) plan(ctx context.Context, pieces chan<- copyPiece) error {
+	for off := int64(0); off < c.total; {
+		s, err := BlockStatus(c.src, off, min(c.total-off, statusWindow), c.o.Base)
+		if err != nil {
+			return err
+		}
+		end := off + s.Len
+		for off < end {
+			p := c.cut(off, end-off, s)
+			if s.Kind == ExtentData {
+				s.Host += p.status.Len
+			}
+			select {
+			case pieces <- p:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+			off += p.status.Len
+		}
+	}
+	return nil
+}
+
+// cut takes a request's worth off the length bytes at off, which are stored as s says.
+// Pieces end at multiples of the chunk size. With compression a piece is a whole cluster,
+// whatever it is made of, and may so reach past what s says.
+func (c *copier) cut(off, length int64, s Status) copyPiece {
+	next := (off/c.o.ChunkSize + 1) * c.o.ChunkSize
+	whole := min(next, c.total) - off
+	switch {
+	case c.compressed != nil && length < whole:
+		s = Status{Extent: Extent{Kind: ExtentOpaque}, Owner: c.src}
+		length = whole
+	case carriesData(s):
+		length = min(length, whole)
+	case c.compressed != nil:
+		length = whole + (length-whole)/c.o.ChunkSize*c.o.ChunkSize
+	}
+	s.Len = length
+	return copyPiece{off: off, status: s}
+}
+
+// carriesData tells if there are bytes to be read.
+func carriesData(s Status) bool {
+	return s.Kind == ExtentData || s.Kind == ExtentOpaque
+}
+
+// work does pieces until there are no more.
+func (c *copier) work(ctx context.Context, pieces <-chan copyPiece) error {
+	for p := range pieces {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err := c.do(p); err != nil {
+			return err
+		}
+		c.progress(p.status.Len)
+	}
+	return nil
+}
+
+func (c *copier) progress(n int64) {
+	if c.o.Progress == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.done += n
+	c.o.Progress(c.done, c.total)
+}
+
+func (c *copier) do(p copyPiece) error {
+	switch {
+	case p.status.Kind == ExtentUnallocated && c.o.Base != nil:
+		return nil
+	case !carriesData(p.status):
+		return c.zero(p.off, p.status.Len)
+	}
+	held := c.pool.Get().(*[]byte)
+	defer c.pool.Put(held)
+	buf := (*held)[:p.status.Len]
+	if err := c.read(buf, p); err != nil {
+		return err
+	}
+	if c.compressed != nil {
+		return c.writeCompressed(buf, p.off)
+	}
+	return c.write(buf, p.off)
+}
+
+// read gets data from where it lies, and the rest through the source.
+func (c *copier) read(buf []byte, p copyPiece) error {
+	if p.status.Kind == ExtentData {
+		_, err := p.status.Node.ReadAt(buf, p.status.Host)
+		return err
+	}
+	_, err := c.src.ReadAt(buf, p.off)
+	return err
+}
+
+func (c *copier) zero(off, n int64) error {
+	if c.o.TargetIsZero {
+		return nil
+	}
+	return WriteZeroes(c.dst, off, n, ZeroMayUnmap)
+}
+
+func (c *copier) writeCompressed(buf []byte, off int64) error {
+	if IsZero(buf) {
+		return c.zero(off, int64(len(buf)))
+	}
+	return c.compressed.WriteCompressed(buf, off)
+}
+
+// write writes buf, with the zeroes in it as zeroes if that was asked for.
+func (c *copier) write(buf []byte, off int64) error {
+	grain := c.o.DetectZeroes
+	if grain <= 0 {
+		_, err := c.dst.WriteAt(buf, off)
+		return err
+	}
+	for len(buf) > 0 {
+		n, zero := zeroRun(buf, off, grain)
+		var err error
+		if zero {
+			err = c.zero(off, int64(n))
+		} else {
+			_, err = c.dst.WriteAt(buf[:n], off)
+		}
+		if err != nil {
+			return err
+		}
+		buf, off = buf[n:], off+int64(n)
+	}
+	return nil
+}
+
+// zeroRun tells how many bytes at the beginning of buf, in units of grain that are aligned
+// in the node, are all zero or all not.
+func zeroRun(buf []byte, off, grain int64) (n int, zero bool) {
+	for n < len(buf) {
+		at := off + int64(n)
+		k := int(min(int64(len(buf)-n), grain-at%grain))
+		z := IsZero(buf[n : n+k])
+		if n > 0 && z != zero {
+			break
+		}
+		n, zero = n+k, z
+	}
+	return n, zero
+}
+
+// zeroPage is compared with, as bytes.Equal goes by words and vectors.
+var zeroPage [4096]byte
+
+// IsZero tells if p has nothing but zeroes.
+func IsZero(p []byte) bool {
+	for len(p) > len(zeroPage) {
+		if !bytes.Equal(p[:len(zeroPage)], zeroPage[:]) {
+			return false
+		}
+		p = p[len(zeroPage):]
+	}
+	return bytes.Equal(p, zeroPage[:len(p)])
+}

@@ -1,0 +1,57 @@
+package blockdev
+
+import (
+	"context"
+	"errors"
+	"os"
+)
+
+// overlayDriver is the format of temporary overlays. It is the one format that this
+// package knows by name; its driver comes from the registry as any other.
+const overlayDriver = "qcow2"
+
+// overlayName is the pattern of a temporary file's name, QEMU's.
+const overlayName = "vl.*"
+
+// OpenOverlay puts a temporary qcow2 over v in dir ("" for TMPDIR): -snapshot. The file
+// is unlinked as soon as it is open. The overlay takes over the caller's reference to v,
+// but on failure.
+func (g *Graph) OpenOverlay(ctx context.Context, v *Vertex, dir string) (*Vertex, error) {
+	f, err := os.CreateTemp(dir, overlayName)
+	if err != nil {
+		return nil, &Error{Op: "create", Offset: NoOffset, Text: "Could not get temporary filename", Err: err}
+	}
+	name := f.Name()
+	if err := f.Close(); err != nil {
+		return nil, errors.Join(err, os.Remove(name))
+	}
+	o, err := g.createOverlay(ctx, name, v)
+	if err != nil {
+		_ = os.Remove(name) // the reason for giving up is reported instead
+		return nil, err
+	}
+	if os.Remove(name) != nil {
+		o.temporary = name // Windows lets nobody unlink an open file: remove it at the end
+	}
+	return o, nil
+}
+
+// createOverlay makes the image and opens it over v. The image does not name v: nobody
+// will open it again. Nothing needs to survive a crash, so flushes are ignored.
+func (g *Graph) createOverlay(ctx context.Context, name string, v *Vertex) (*Vertex, error) {
+	if err := g.Create(ctx, overlayDriver, name, v.Node.Size(), nil, Reference{}); err != nil {
+		return nil, err
+	}
+	mode := v.Mode()
+	mode.Writable, mode.ForceShare, mode.AutoReadOnly = true, false, false
+	mode.Cache = CacheMode{NoFlush: true}
+	o, err := g.Open(ctx, name, OpenOptions{Driver: overlayDriver, Mode: mode, NoBacking: true})
+	if err != nil {
+		return nil, err
+	}
+	if err := o.SetBacking(v); err != nil {
+		return nil, errors.Join(err, o.Unref())
+	}
+	o.Filename = o.describe(true)
+	return o, nil
+}
