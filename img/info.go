@@ -3,7 +3,6 @@ package img
 import (
 	"context"
 	"errors"
-	"path/filepath"
 	"strings"
 
 	"github.com/qmon/qmon/blockdev"
@@ -177,7 +176,17 @@ func (info *Info) addBacking(v *blockdev.Vertex, ref blockdev.Reference) {
 	}
 	info.BackingFilename = ref.Name
 	info.BackingFormat = ref.Format
-	info.FullBackingFilename = besideFile(fileName(v), ref.Name)
+	info.FullBackingFilename = resolve(fileName(v), ref.Name)
+}
+
+// resolve is the path that name means in the image parent. A name that no gate follows is
+// given as it is.
+func resolve(parent, name string) string {
+	path, err := blockdev.ResolveReference(blockdev.Reference{Parent: parent, Name: name})
+	if err != nil {
+		return name
+	}
+	return path
 }
 
 // fileName is the plain name of the file that holds v, also where v needs a description.
@@ -189,18 +198,6 @@ func fileName(v *blockdev.Vertex) string {
 	}
 	return v.Filename
 }
-
-// besideFile resolves name against the directory of parent, by text alone as QEMU does:
-// "sub/" and "../a" give "sub/../a".
-func besideFile(parent, name string) string {
-	if filepath.IsAbs(name) || strings.HasPrefix(name, "/") {
-		return name
-	}
-	return parent[:strings.LastIndexAny(parent, pathSeparators)+1] + name
-}
-
-// pathSeparators end a directory: also '/' where the system has another one.
-const pathSeparators = "/" + string(filepath.Separator)
 
 // allocatedSize asks v, or the files that it keeps its bytes in.
 func allocatedSize(v *blockdev.Vertex) (int64, bool) {

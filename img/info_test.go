@@ -164,15 +164,16 @@ func TestQuoteJSON(t *testing.T) {
 	}
 }
 
-func TestBesideFile(t *testing.T) {
+func TestResolve(t *testing.T) {
 	for _, c := range []struct{ parent, name, want string }{
 		{"top.qcow2", "base.raw", "base.raw"},
 		{"sub/top.qcow2", "../base.raw", "sub/../base.raw"},
 		{"/a/b/top.qcow2", "base.raw", "/a/b/base.raw"},
 		{"sub/top.qcow2", "/abs/base.raw", "/abs/base.raw"},
+		{"sub/top.qcow2", "nbd://host/x", "nbd://host/x"},
 	} {
-		if got := besideFile(c.parent, c.name); got != c.want {
-			t.Errorf("besideFile(%q, %q) = %q, want %q", c.parent, c.name, got, c.want)
+		if got := resolve(c.parent, c.name); got != c.want {
+			t.Errorf("resolve(%q, %q) = %q, want %q", c.parent, c.name, got, c.want)
 		}
 	}
 }

@@ -11,6 +11,14 @@ import (
 type Session struct {
 	Graph *blockdev.Graph
 	Gate  blockdev.Gate
+	// Warn receives warnings, each a text of whole lines; nil drops them.
+	Warn func(text string)
+}
+
+func (s Session) warn(text string) {
+	if s.Warn != nil {
+		s.Warn(text)
+	}
 }
 
 func (s Session) graph() *blockdev.Graph {
@@ -75,7 +83,18 @@ func (s Session) openIn(ctx context.Context, g *blockdev.Graph, src Source, a ac
 	if err != nil {
 		return nil, couldNotOpen(src.label(), err)
 	}
+	if a.writable && v.Probed && v.Driver.Name == "raw" {
+		s.warn(probedRawWarning(src.label()))
+	}
 	return v, nil
+}
+
+// probedRawWarning says why writing to an image of guessed format is restricted: a guest
+// could write another format's header into it, and the next probe would believe that.
+func probedRawWarning(name string) string {
+	return "WARNING: Image format was not specified for '" + name + "' and probing guessed raw.\n" +
+		"         Automatically detecting the format is dangerous for raw images, write operations on block 0 will be restricted.\n" +
+		"         Specify the 'raw' format explicitly to remove the restrictions.\n"
 }
 
 func couldNotOpen(name string, err error) error {

@@ -1,0 +1,260 @@
+package img
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/qmon/qmon/blockdev"
+)
+
+// ConvertOptions of [Convert].
+type ConvertOptions struct {
+	Session
+	// Sources are written one behind the other.
+	Sources []Source
+	// Snapshot of the only source to convert, in place of its present contents.
+	Snapshot SnapshotName
+	// Target is the image to be written. Its Options are for opening it.
+	Target Source
+	// Create are the options for creating the target, as in CreateOptions.
+	Create                 blockdev.Options
+	Backing, BackingFormat string
+	// Existing writes into a target that is there already, instead of creating it.
+	Existing bool
+	// TargetIsZero promises that an existing target reads as zeroes.
+	TargetIsZero bool
+	// Sparse is the size of the runs of zeroes, in bytes, that are not written as data;
+	// 0 for DefaultSparse. Dense writes every byte instead.
+	Sparse int64
+	Dense  bool
+	// Workers is how many requests run in parallel, 0 for the default.
+	Workers int
+	// Progress is called with the bytes of the sources done so far.
+	Progress func(done, total int64)
+}
+
+// DefaultSparse is the default of ConvertOptions.Sparse.
+const DefaultSparse = 4096
+
+// SnapshotName finds a snapshot: by every field that is not empty, where Any is an ID or
+// else a name.
+type SnapshotName struct{ ID, Name, Any string }
+
+func (n SnapshotName) isZero() bool { return n == SnapshotName{} }
+
+func (n SnapshotName) matches(s blockdev.Snapshot) bool {
+	return (n.ID == "" || n.ID == s.ID) && (n.Name == "" || n.Name == s.Name)
+}
+
+// Convert copies images into another one. If it fails, or ctx is done, a target that it
+// created is removed, or emptied if there was a file of that name before: nothing is left
+// that looks like a complete image.
+func Convert(ctx context.Context, o ConvertOptions) error {
+	c := &conversion{o: o, graph: o.graph()}
+	err := c.run(ctx)
+	if cerr := c.closeSources(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// conversion is one run of Convert.
+type conversion struct {
+	o       ConvertOptions
+	graph   *blockdev.Graph
+	sources []*blockdev.Vertex
+	src     blockdev.Node
+	base    blockdev.Node // what is in here and below is not copied, nil to copy all
+	closers []func() error
+}
+
+func (c *conversion) run(ctx context.Context) error {
+	if err := c.openSources(ctx); err != nil {
+		return err
+	}
+	if c.o.Existing {
+		return c.fill(ctx)
+	}
+	plan, err := c.plan()
+	if err != nil {
+		return err
+	}
+	existed := fileExists(c.o.Target.Filename)
+	if err := plan.create(ctx); err != nil {
+		return wrap("convert", c.o.Target.label(), fmt.Sprintf("%s: error while converting %s",
+			c.o.Target.label(), plan.driver.Name), err)
+	}
+	if err := c.fill(ctx); err != nil {
+		c.discardTarget(existed)
+		return err
+	}
+	return nil
+}
+
+func (c *conversion) openSources(ctx context.Context) error {
+	for _, s := range c.o.Sources {
+		v, err := c.o.openIn(ctx, c.graph, s, access{})
+		if err != nil {
+			return err
+		}
+		c.closers = append(c.closers, v.Unref)
+		c.sources = append(c.sources, v)
+	}
+	if !c.o.Snapshot.isZero() {
+		return c.openSnapshot()
+	}
+	if len(c.sources) == 1 {
+		c.src = c.sources[0].Node
+		return nil
+	}
+	parts := make([]blockdev.Node, len(c.sources))
+	for i, v := range c.sources {
+		parts[i] = v.Node
+	}
+	c.src = newConcat(parts)
+	return nil
+}
+
+func (c *conversion) openSnapshot() error {
+	if len(c.sources) > 1 {
+		return invalid("convert", "", "No support for concatenating multiple snapshot")
+	}
+	const failed = "Failed to load snapshot"
+	v := c.sources[0]
+	s, ok := v.Node.(blockdev.Snapshotter)
+	if !ok {
+		return blockdev.Errorf(blockdev.ErrNotSupported, "convert", v.Filename,
+			"%s: Block format '%s' used by device '' does not support temporarily loading internal snapshots",
+			failed, v.Driver.Name)
+	}
+	sn, err := c.o.Snapshot.find(s)
+	if err != nil {
+		return wrap("convert", v.Filename, failed, err)
+	}
+	n, err := s.OpenSnapshot(sn.ID)
+	if err != nil {
+		return wrap("convert", v.Filename, failed, err)
+	}
+	c.src = n
+	c.closers = append(c.closers, n.Close)
+	return nil
+}
+
+func (n SnapshotName) find(s blockdev.Snapshotter) (blockdev.Snapshot, error) {
+	if n.Any != "" {
+		return findSnapshot(s, n.Any, true)
+	}
+	list, err := s.Snapshots()
+	if err != nil {
+		return blockdev.Snapshot{}, err
+	}
+	for _, sn := range list {
+		if n.matches(sn) {
+			return sn, nil
+		}
+	}
+	return findSnapshot(nil, "", false)
+}
+
+// closeSources closes in the reverse order of opening.
+func (c *conversion) closeSources() error {
+	var first error
+	for i := len(c.closers) - 1; i >= 0; i-- {
+		if err := c.closers[i](); err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+// plan checks how the target is to be created. Its backing file is recorded as it is
+// given; whether it opens shows when the target is opened.
+func (c *conversion) plan() (*createPlan, error) {
+	co := CreateOptions{Session: c.o.Session, Filename: c.o.Target.Filename, Format: c.o.Target.Format,
+		Options: c.o.Create, Backing: c.o.Backing, BackingFormat: c.o.BackingFormat, Unchecked: true}
+	co.Graph = c.graph
+	p, err := co.parse()
+	if err != nil {
+		return nil, err
+	}
+	if !p.values.Has(optSize) {
+		size := c.src.Size()
+		co.Size = &size
+	}
+	if err := p.setSize(co); err != nil {
+		return nil, err
+	}
+	if p.backing.Name != "" {
+		if len(c.sources) > 1 {
+			return nil, invalid("convert", c.o.Target.label(),
+				"Having a backing file for the target makes no sense when concatenating multiple input images")
+		}
+		if p.backing.Format == "" {
+			return nil, invalid("convert", c.o.Target.label(), "Use of backing file requires explicit backing format")
+		}
+		c.base = blockdev.BackingOf(c.src)
+	}
+	return p, nil
+}
+
+// fill opens the target and copies the source into it.
+func (c *conversion) fill(ctx context.Context) (err error) {
+	dst, err := c.o.openIn(ctx, c.graph, c.o.Target, access{writable: true, unmap: true})
+	if err != nil {
+		return err
+	}
+	defer release(dst, &err)
+	if dst.Node.Size() < c.src.Size() {
+		return invalid("convert", c.o.Target.label(), "output file is smaller than input file")
+	}
+	if c.o.Existing && c.o.Backing != "" {
+		c.base = blockdev.BackingOf(c.src)
+	}
+	target := dst.Node
+	co := blockdev.CopyOptions{
+		Workers:      c.o.Workers,
+		Base:         c.base,
+		DetectZeroes: c.o.Sparse,
+		TargetIsZero: c.o.TargetIsZero || !c.o.Existing && dst.Backing() == nil,
+		Progress:     c.o.Progress,
+	}
+	if co.DetectZeroes == 0 {
+		co.DetectZeroes = DefaultSparse
+	}
+	if c.o.Dense {
+		target, co.DetectZeroes, co.TargetIsZero = plainNode{dst.Node}, 0, false
+	}
+	if err := blockdev.Copy(ctx, target, c.src, co); err != nil {
+		return err
+	}
+	return dst.Node.Flush()
+}
+
+// plainNode hides a node's other abilities, so that zeroes are written to it as bytes.
+type plainNode struct{ blockdev.Node }
+
+// fileExists tells if there is something at name before it is created.
+func fileExists(name string) bool {
+	_, err := os.Lstat(name)
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// discardTarget makes sure that nothing half-written looks like an image.
+func (c *conversion) discardTarget(existed bool) {
+	name := c.o.Target.Filename
+	if st, err := os.Stat(name); err != nil || !st.Mode().IsRegular() {
+		return
+	}
+	if existed {
+		if os.Truncate(name, 0) == nil {
+			c.o.warn(fmt.Sprintf("The unfinished image '%s' was emptied.\n", c.o.Target.label()))
+		}
+		return
+	}
+	if os.Remove(name) == nil {
+		c.o.warn(fmt.Sprintf("The unfinished image '%s' was removed.\n", c.o.Target.label()))
+	}
+}
