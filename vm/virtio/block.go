@@ -1,0 +1,315 @@
+package virtio
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/vm"
+)
+
+// Feature bits of the block device (section 5.2.3).
+const (
+	blkSegMax      = 1 << 2
+	blkGeometry    = 1 << 4
+	blkReadOnly    = 1 << 5
+	blkBlockSize   = 1 << 6
+	blkSCSI        = 1 << 7 // legacy; offered as QEMU does, and refused when used
+	blkFlush       = 1 << 9
+	blkTopology    = 1 << 10
+	blkConfigWCE   = 1 << 11
+	blkDiscard     = 1 << 13
+	blkWriteZeroes = 1 << 14
+)
+
+const (
+	// blkQueueSize is the size of the queue unless the driver chooses another.
+	blkQueueSize = 256
+	// maxWorkers bounds the requests of a device that run at once.
+	maxWorkers = 16
+)
+
+// BlockConfig describes a block device to be made.
+type BlockConfig struct {
+	Machine *vm.Machine
+	Slot    *Slot
+	Drive   *blockdev.Drive // has a medium
+	ID      string          // the user's id, may be empty
+	Serial  string          // at most 20 bytes count
+	// Path is what the drive says it is attached to; "" makes one from ID.
+	Path string
+}
+
+// Block is a virtio block device. Requests run on goroutines beside the processors;
+// their results reach the guest between two instructions.
+type Block struct {
+	machine *vm.Machine
+	slot    *Slot
+	drive   *blockdev.Drive
+	id      string
+	serial  string
+
+	capacity  uint64 // 512-byte sectors, as the driver last saw it
+	writeback bool   // the guest flushes; otherwise each write is flushed
+	held      []*blkRequest
+
+	pool workers
+}
+
+var (
+	_ vm.Device            = (*Block)(nil)
+	_ vm.Drainer           = (*Block)(nil)
+	_ Function             = (*Block)(nil)
+	_ blockdev.DriveEvents = (*Block)(nil)
+)
+
+// NewBlock makes a block device and puts it into its slot.
+func NewBlock(c BlockConfig) (*Block, error) {
+	size, err := c.Drive.Size()
+	if err != nil {
+		return nil, fmt.Errorf("Device needs media, but drive is empty") //nolint:staticcheck // QEMU's words
+	}
+	b := &Block{
+		machine: c.Machine, slot: c.Slot, drive: c.Drive, id: c.ID, serial: c.Serial,
+		capacity: uint64(size) / sectorSize,
+	}
+	b.pool.init(b)
+	path := c.Path
+	if path == "" {
+		path = "/machine/peripheral/" + c.ID
+	}
+	if err := c.Drive.Attach(path, b); err != nil {
+		return nil, err
+	}
+	if err := c.Slot.Plug(b); err != nil {
+		c.Drive.Detach()
+		return nil, err
+	}
+	b.writeback = true
+	c.Machine.Subscribe(func(e vm.Event) {
+		if e.Kind == vm.EventResume {
+			b.retry()
+		}
+	})
+	return b, nil
+}
+
+// Drive is the drive behind the device.
+func (b *Block) Drive() *blockdev.Drive { return b.drive }
+
+// Name implements vm.Device.
+func (b *Block) Name() string { return b.slot.Name() + "/virtio-blk" }
+
+// Type implements Function.
+func (b *Block) Type() string { return "virtio-blk" }
+
+// ID implements Function.
+func (b *Block) ID() uint32 { return 2 }
+
+// QueueSizes implements Function.
+func (b *Block) QueueSizes() []int { return []int{blkQueueSize} }
+
+// Features implements Function.
+func (b *Block) Features() uint64 {
+	f := uint64(blkSegMax | blkGeometry | blkBlockSize | blkFlush | blkTopology |
+		blkConfigWCE | blkDiscard | blkWriteZeroes)
+	if b.slot.legacy {
+		f |= blkSCSI
+	}
+	if b.drive.ReadOnly() {
+		f |= blkReadOnly
+	}
+	return f
+}
+
+// Notify implements Function: it starts all requests that wait in the queue.
+func (b *Block) Notify(q *Queue) {
+	for {
+		for c := q.Pop(); c != nil; c = q.Pop() {
+			if r := b.newRequest(q, c); r != nil {
+				b.submit(r)
+			}
+		}
+		if !q.Wait() {
+			return
+		}
+	}
+}
+
+// submit runs a request beside the processors; on a machine whose runs are to be the same
+// every time, at once.
+func (b *Block) submit(r *blkRequest) {
+	if !r.needsDrive() {
+		b.finish(r)
+		r.queue.Signal()
+		return
+	}
+	r.flushAfter = !b.flushedByGuest()
+	if b.machine.Clock().Reproducible() {
+		r.run(b.drive)
+		b.finish(r)
+		r.queue.Signal()
+		return
+	}
+	b.pool.start(r)
+}
+
+// flushedByGuest tells if the driver knows that written data must be flushed. One that
+// took neither feature does not, and gets every write flushed (section 5.2.6.2).
+func (b *Block) flushedByGuest() bool {
+	if b.slot.has(blkConfigWCE) {
+		return b.writeback
+	}
+	return b.slot.has(blkFlush)
+}
+
+// deliver gives the guest the results of requests that are complete.
+func (b *Block) deliver() {
+	for _, r := range b.pool.takeDone() {
+		b.finish(r)
+		r.queue.Signal()
+	}
+}
+
+// finish returns a request to the guest, or keeps it because the drive's error policy says
+// that the machine stops.
+func (b *Block) finish(r *blkRequest) {
+	if r.err != nil {
+		switch b.policy(r) {
+		case blockdev.ErrorStop:
+			slog.Error("disk request failed, the machine stops", "drive", b.drive.Name(), "error", r.err)
+			b.held = append(b.held, r)
+			b.machine.Post(func() { b.machine.Stop(vm.StateIOError) })
+			return
+		case blockdev.ErrorIgnore:
+			r.status = statusOK
+		}
+	}
+	r.chain.In.Wrote()
+	r.status8.CopyFrom([]byte{r.status})
+	r.status8.Wrote()
+	r.queue.Push(r.chain, uint32(min(r.written+1, 1<<32-1)))
+}
+
+// policy is what the drive's rerror= or werror= says of a request that failed.
+func (b *Block) policy(r *blkRequest) blockdev.ErrorAction {
+	policy := b.drive.Config().Errors
+	action := policy.Write
+	if r.kind == blkRead {
+		action = policy.Read
+	}
+	if action == blockdev.ErrorENOSPC {
+		if errors.Is(r.err, blockdev.ErrNoSpace) {
+			return blockdev.ErrorStop
+		}
+		return blockdev.ErrorReport
+	}
+	return action
+}
+
+// retry starts the requests again that stopped the machine.
+func (b *Block) retry() {
+	held := b.held
+	b.held = nil
+	for _, r := range held {
+		b.submit(r.again())
+	}
+}
+
+// Drain implements vm.Drainer.
+func (b *Block) Drain() {
+	b.pool.wait()
+	b.deliver()
+}
+
+// Reset implements both vm.Device and Function: requests in flight are waited for, as
+// their buffers are the guest's memory, and forgotten.
+func (b *Block) Reset() {
+	b.pool.wait()
+	b.pool.takeDone()
+	b.held = nil
+	b.writeback = true
+}
+
+// MediumChanged implements blockdev.DriveEvents: the disk is not removable.
+func (b *Block) MediumChanged(bool) {}
+
+// EjectRequested implements blockdev.DriveEvents: the disk is not removable.
+func (b *Block) EjectRequested(bool) {}
+
+// Resized implements blockdev.DriveEvents.
+func (b *Block) Resized() {
+	b.machine.Post(func() {
+		if size, err := b.drive.Size(); err == nil {
+			b.capacity = uint64(size) / sectorSize
+			b.slot.configChanged()
+		}
+	})
+}
+
+// workers runs requests on a bounded number of goroutines that live while there is work.
+type workers struct {
+	block *Block
+
+	mu      sync.Mutex
+	idle    sync.Cond // broadcast when active becomes 0
+	waiting []*blkRequest
+	done    []*blkRequest
+	active  int
+}
+
+func (w *workers) init(b *Block) {
+	w.block = b
+	w.idle.L = &w.mu
+}
+
+func (w *workers) start(r *blkRequest) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.waiting = append(w.waiting, r)
+	if w.active < maxWorkers {
+		w.active++
+		go w.work()
+	}
+}
+
+func (w *workers) work() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for len(w.waiting) > 0 {
+		r := w.waiting[0]
+		w.waiting = w.waiting[1:]
+		w.mu.Unlock()
+		r.run(w.block.drive)
+		w.mu.Lock()
+		w.done = append(w.done, r)
+		if len(w.done) == 1 {
+			w.block.machine.Post(w.block.deliver)
+		}
+	}
+	if w.active--; w.active == 0 {
+		w.idle.Broadcast()
+	}
+}
+
+func (w *workers) takeDone() []*blkRequest {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	done := w.done
+	w.done = nil
+	return done
+}
+
+// wait blocks until no request is running.
+func (w *workers) wait() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for w.active > 0 {
+		w.idle.Wait()
+	}
+}
+
+// States implements vm.Device.
+func (b *Block) States() []vm.State { return nil }
