@@ -88,7 +88,7 @@ func restore(m *vm.Machine, all []disk, found set, stream *vmstate.Stream, into 
 		if err := d.snapshots.ApplySnapshot(found[i].ID); err != nil {
 			e := diskError("load", found[i].Name, d, err)
 			if i > 0 {
-				e.Text += fmt.Sprintf(" (the %d drives before it have gone back already)", i)
+				e.Text += " (drives before it have gone back already)"
 			}
 			return i > 0, e
 		}

@@ -76,8 +76,17 @@ func (d *Decoder) Uint32() uint32 { return uint32(d.uint(4)) }
 func (d *Decoder) Uint64() uint64 { return d.uint(8) }
 
 func (d *Decoder) uint(size int) uint64 {
+	if d.err != nil {
+		return 0
+	}
+	p, err := d.r.Peek(size)
+	if err != nil {
+		d.fail(err)
+		return 0
+	}
 	var b [8]byte
-	d.Fill(b[8-size:])
+	copy(b[8-size:], p)
+	d.Skip(int64(size))
 	return binary.BigEndian.Uint64(b[:])
 }
 

@@ -110,7 +110,8 @@ type sectionKey struct {
 
 func newParser(ctx context.Context, src source, t *Target) *parser {
 	r := io.NewSectionReader(src.r, 0, src.size)
-	return &parser{ctx: ctx, src: src, target: t, d: newDecoder(r, streamBuffer)}
+	buffer := int(max(min(src.size, streamBuffer), minBuffer))
+	return &parser{ctx: ctx, src: src, target: t, d: newDecoder(r, buffer)}
 }
 
 // locate makes err an error of the block layer that tells the offset.

@@ -49,6 +49,7 @@ type writer struct {
 	off      int64
 	progress Progress
 	lastID   uint32
+	head     Encoder // of a record, used again for the next
 }
 
 func (s *writer) bytes(p []byte) {
@@ -230,8 +231,8 @@ func (s *writer) pages(name string, off int, data []byte) error {
 
 // record writes what stands in front of a page, and all of a zero page.
 func (s *writer) record(addr uint64, name string, same, zero bool) {
-	var space [8 + 1 + maxName + 1]byte
-	e := Encoder{buf: space[:0]}
+	e := &s.head
+	e.buf = e.buf[:0]
 	flags := uint64(ramPage)
 	if zero {
 		flags = ramFill
