@@ -93,6 +93,7 @@ func restore(m *vm.Machine, all []disk, found set, stream *vmstate.Stream, into 
 			return i > 0, e
 		}
 	}
+	dropStates(all)
 	m.Reset("")
 	// From here on nothing asks for ctx: half a machine is of no use.
 	if err := stream.LoadRAM(context.Background(), progress); err != nil {
@@ -104,6 +105,16 @@ func restore(m *vm.Machine, all []disk, found set, stream *vmstate.Stream, into 
 		}
 	}
 	return true, nil
+}
+
+// dropStates empties the state areas, which came back with the disks: the snapshots keep
+// them. Where that fails an image is larger than it needs to be until the next Save.
+func dropStates(all []disk) {
+	for _, d := range all {
+		if store, ok := d.node.(blockdev.VMStateStore); ok {
+			_ = store.DiscardVMState()
+		}
+	}
 }
 
 // loadError is what QEMU says when a stream cannot be loaded, and why.

@@ -119,7 +119,8 @@ func (d *memDisk) ApplySnapshot(id string) error {
 	if err := d.step("apply"); err != nil {
 		return err
 	}
-	d.data = bytes.Clone(d.snapshots[d.find(id)].data)
+	s := d.snapshots[d.find(id)]
+	d.data, d.state = bytes.Clone(s.data), bytes.Clone(s.state)
 	return nil
 }
 

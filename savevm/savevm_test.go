@@ -74,8 +74,8 @@ func TestSaveAndLoad(t *testing.T) {
 	for tag, v := range map[string]byte{"one": 1, "two": 2} {
 		m.load(tag)
 		m.expect(v)
-		if a.data[7] != v || b.data[7] != v {
-			t.Errorf("%s: disks have %d, %d", tag, a.data[7], b.data[7])
+		if a.data[7] != v || b.data[7] != v || a.state != nil {
+			t.Errorf("%s: disks have %d, %d and a state of %d bytes", tag, a.data[7], b.data[7], len(a.state))
 		}
 	}
 	l, err := savevm.List(m.Machine)
