@@ -66,6 +66,12 @@ type Backed interface {
 	ChangeBackingReference(name, format string) error
 }
 
+// Emptier forgets all guest data, as commit does with the image above: every range is
+// unallocated afterwards. Fallback: none.
+type Emptier interface {
+	MakeEmpty() error
+}
+
 // Snapshotter keeps internal snapshots. Fallback: none.
 type Snapshotter interface {
 	Snapshots() ([]Snapshot, error)
