@@ -1,0 +1,252 @@
+package qcow2
+
+import "github.com/qmon/qmon/blockdev"
+
+// clusterRun is a run of host clusters.
+type clusterRun struct{ first, count int64 }
+
+func (r clusterRun) end() int64 { return r.first + r.count }
+
+// allocate finds up to want free clusters in a row, at least one, or with exact all of
+// them, and sets their refcounts to 1. mu is held. The clusters are not on disk as used
+// before the next commit, and nothing on disk may refer to them before that.
+func (im *Image) allocate(want int64, exact bool) (clusterRun, error) {
+	run, err := im.findFree(im.freeHint, want, exact)
+	if err != nil {
+		return clusterRun{}, err
+	}
+	if what := im.metadataAt(run.first<<im.clusterBits, run.count<<im.clusterBits); what != "" {
+		return clusterRun{}, im.markCorrupt(run.first<<im.clusterBits, "Preventing invalid allocation of a cluster in use (overlaps with %s)", what)
+	}
+	if err := im.takeClusters(run); err != nil {
+		return clusterRun{}, err
+	}
+	if !exact || run.first == im.freeHint {
+		im.freeHint = run.end()
+	}
+	return run, nil
+}
+
+// findFree looks for free clusters at from or behind it. What no refcount block covers
+// is free.
+func (im *Image) findFree(from, want int64, exact bool) (clusterRun, error) {
+	limit := int64(maxHostOffset) >> im.clusterBits
+	mask := int64(1)<<im.refBlockBits - 1
+	run := clusterRun{first: from}
+	for c := from; c < limit; {
+		t, err := im.refBlock(c >> im.refBlockBits)
+		if err != nil {
+			return clusterRun{}, err
+		}
+		for next := (c | mask) + 1; c < next; c++ {
+			if t == nil || im.refWidth.get(t.data, c&mask) == 0 {
+				run.count++
+				if run.count == want {
+					return run, nil
+				}
+				continue
+			}
+			if run.count > 0 && !exact {
+				return run, nil
+			}
+			run = clusterRun{first: c + 1}
+		}
+	}
+	return clusterRun{}, blockdev.Errorf(blockdev.ErrNoSpace, "write", im.name, "File too large")
+}
+
+// takeClusters sets the refcounts of free clusters to 1, and makes the refcount blocks
+// that cover them, and a larger refcount table, where they are missing. The new blocks
+// lie behind the run; they are counted by each other and by themselves.
+func (im *Image) takeClusters(run clusterRun) error {
+	p := refPlan{im: im, runs: []clusterRun{run}, next: run.end(), blocks: map[int64]int64{}}
+	if err := p.cover(); err != nil {
+		return err
+	}
+	p.apply()
+	for _, r := range p.runs {
+		if err := im.addRefcount(r.first, r.count, 1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// refPlan collects what must be allocated so that some runs can be counted.
+type refPlan struct {
+	im     *Image
+	runs   []clusterRun    // to be counted
+	next   int64           // where to look for more clusters
+	blocks map[int64]int64 // refcount block number -> its cluster
+	order  []int64         // keys of blocks
+	move   *refTableMove
+}
+
+// cover adds blocks until every run, those of the new blocks included, is covered.
+func (p *refPlan) cover() error {
+	for i := 0; i < len(p.runs); i++ {
+		r := p.runs[i]
+		for b := r.first >> p.im.refBlockBits; b <= (r.end()-1)>>p.im.refBlockBits; b++ {
+			if err := p.coverBlock(b); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (p *refPlan) coverBlock(b int64) error {
+	if b >= p.tableEntries() {
+		if err := p.growTable(b); err != nil {
+			return err
+		}
+	}
+	if _, planned := p.blocks[b]; planned {
+		return nil
+	}
+	if b < int64(len(p.im.refs.entries)) && p.im.refs.entries[b]&refBlockOffsetMask != 0 {
+		return nil
+	}
+	r, err := p.take(1)
+	if err != nil {
+		return err
+	}
+	p.blocks[b] = r.first
+	p.order = append(p.order, b)
+	return nil
+}
+
+// take plans a run of exactly n clusters behind all others.
+func (p *refPlan) take(n int64) (clusterRun, error) {
+	r, err := p.im.findFree(p.next, n, true)
+	if err != nil {
+		return clusterRun{}, err
+	}
+	p.next = r.end()
+	p.runs = append(p.runs, r)
+	return r, nil
+}
+
+// tableEntries is how many entries the refcount table will have.
+func (p *refPlan) tableEntries() int64 {
+	if p.move != nil {
+		return p.move.clusters << (p.im.clusterBits - 3)
+	}
+	return int64(len(p.im.refs.entries))
+}
+
+// growTable plans a refcount table that has room for entry b and half as much again, so
+// that growing is rare.
+func (p *refPlan) growTable(b int64) error {
+	perCluster := p.im.clusterSize / 8
+	want := max(b+1+b/2, p.tableEntries()*3/2)
+	clusters := (want + perCluster - 1) / perCluster
+	limit := max(maxRefTableBytes/p.im.clusterSize, 1)
+	if clusters > limit {
+		clusters = limit
+	}
+	if b >= clusters*perCluster {
+		return blockdev.Errorf(blockdev.ErrNoSpace, "write", p.im.name, "File too large")
+	}
+	r, err := p.take(clusters)
+	if err != nil {
+		return err
+	}
+	p.move = &refTableMove{off: r.first << p.im.clusterBits, clusters: clusters}
+	return nil
+}
+
+// apply makes the plan real in memory; the next commit brings it to the file.
+func (p *refPlan) apply() {
+	im := p.im
+	if p.move != nil {
+		if old := im.refs.move; old != nil {
+			// The table has grown twice between two commits: the first place was never used.
+			im.release(old.off>>im.clusterBits, old.clusters, 1, discardOther)
+		}
+		grown := make([]uint64, p.tableEntries())
+		copy(grown, im.refs.entries)
+		im.refs.entries = grown
+		im.refs.move = p.move
+	}
+	for _, b := range p.order {
+		off := p.blocks[b] << im.clusterBits
+		im.refCache.create(off)
+		im.refs.entries[b] = uint64(off)
+		im.refs.dirty[int(b)] = struct{}{}
+	}
+}
+
+// discardReason says whose clusters are freed, and so if the host hears of it.
+type discardReason uint8
+
+const (
+	discardOther    discardReason = iota // tables, copies on write
+	discardRequest                       // a guest's discard
+	discardSnapshot                      // a deleted snapshot
+)
+
+// releasedRun is a run of clusters of which some references were dropped in memory, but
+// perhaps not on disk yet.
+type releasedRun struct {
+	clusterRun
+	refs   int64
+	reason discardReason
+}
+
+// release drops refs references to each of count clusters. The refcounts follow after the
+// next commit, when the file no longer refers to them.
+func (im *Image) release(first, count, refs int64, reason discardReason) {
+	if count == 0 {
+		return
+	}
+	if n := len(im.released); n > 0 {
+		last := &im.released[n-1]
+		if last.end() == first && last.refs == refs && last.reason == reason {
+			last.count += count
+			return
+		}
+	}
+	im.released = append(im.released, releasedRun{clusterRun{first, count}, refs, reason})
+}
+
+// giveBack undoes an allocate whose clusters were never referred to.
+func (im *Image) giveBack(run clusterRun) {
+	if im.addRefcount(run.first, run.count, -1) == nil {
+		im.freeHint = min(im.freeHint, run.first)
+	}
+}
+
+// metadataAt names the table that lies in a range of the file, "" for none: the header,
+// the active L1 table, the refcount table, the snapshot table, the snapshots' L1 tables,
+// and those L2 tables and refcount blocks that are in memory.
+func (im *Image) metadataAt(off, n int64) string {
+	cs := im.clusterSize
+	hits := func(start, length int64) bool { return length > 0 && off < start+length && start < off+n }
+	switch {
+	case hits(0, cs):
+		return "qcow2_header"
+	case hits(im.l1.off, int64(len(im.l1.entries))*8):
+		return "active L1 table"
+	case hits(im.hdr.refTableOffset, int64(im.hdr.refTableClusters)*cs):
+		return "refcount table"
+	case im.refs.move != nil && hits(im.refs.move.off, im.refs.move.clusters*cs):
+		return "refcount table"
+	case hits(im.hdr.snapshotsOffset, im.snapshotBytes):
+		return "snapshot table"
+	}
+	for _, s := range im.snaps {
+		if hits(s.l1Offset, int64(s.l1Size)*8) {
+			return "inactive L1 table"
+		}
+	}
+	for c := off &^ (cs - 1); c < off+n; c += cs {
+		if im.l2Cache.has(c) {
+			return "active L2 table"
+		}
+		if im.refCache.has(c) {
+			return "refcount block"
+		}
+	}
+	return ""
+}

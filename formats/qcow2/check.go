@@ -1,0 +1,324 @@
+package qcow2
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+
+	"github.com/qmon/qmon/blockdev"
+)
+
+// Check walks all metadata, counts who refers to each cluster, and compares that with the
+// refcounts and the copied flags. The image is not used meanwhile.
+func (im *Image) Check(ctx context.Context, o blockdev.CheckOptions) (blockdev.CheckResult, error) {
+	if o.RepairErrors {
+		return blockdev.CheckResult{}, blockdev.Errorf(blockdev.ErrNotSupported, "check", im.name, "Repairing corruptions of qcow2 images is not supported yet")
+	}
+	if o.RepairLeaks {
+		if err := im.checkWritable("check"); err != nil {
+			return blockdev.CheckResult{}, err
+		}
+	}
+	c := &checker{im: im, ctx: ctx, options: o, references: newReferences()}
+	err := im.exclusive(func() error {
+		if im.writable.Load() {
+			if err := im.commitAll(); err != nil {
+				return err
+			}
+		}
+		return c.run()
+	})
+	return c.result, err
+}
+
+// checker is one run of Check.
+type checker struct {
+	im         *Image
+	ctx        context.Context
+	options    blockdev.CheckOptions
+	result     blockdev.CheckResult
+	references *references
+	clusters   int64 // in the file
+}
+
+func (c *checker) report(kind blockdev.FindingKind, format string, args ...any) {
+	switch kind {
+	case blockdev.FindingCorruption:
+		c.result.Corruptions++
+	case blockdev.FindingLeak:
+		c.result.Leaks++
+	case blockdev.FindingError:
+		c.result.CheckErrors++
+	}
+	if c.options.Report != nil {
+		c.options.Report(blockdev.Finding{Kind: kind, Text: fmt.Sprintf(format, args...)})
+	}
+}
+
+func (c *checker) corrupt(format string, args ...any) {
+	c.report(blockdev.FindingCorruption, format, args...)
+}
+
+func (c *checker) run() error {
+	if err := c.countAll(); err != nil {
+		return err
+	}
+	if err := c.compareRefcounts(); err != nil {
+		return err
+	}
+	return c.checkCopiedFlags()
+}
+
+// countAll counts the references that all metadata makes.
+func (c *checker) countAll() error {
+	im := c.im
+	c.clusters = im.clustersFor(im.file.Size())
+	c.result.TotalClusters = im.clustersFor(im.Size())
+	c.checkSnapshotEntries()
+	c.count(0, im.clusterSize)
+	if err := c.countL1(im.l1.off, im.l1.entries, true); err != nil {
+		return err
+	}
+	if err := c.countSnapshots(); err != nil {
+		return err
+	}
+	if err := c.countBitmaps(); err != nil {
+		return err
+	}
+	c.countRefTable()
+	return nil
+}
+
+// count notes a reference to each cluster of a range.
+func (c *checker) count(off, n int64) {
+	if n <= 0 {
+		return
+	}
+	im := c.im
+	if off > maxHostOffset || im.clustersFor(off+n) > c.clusters {
+		c.corrupt("ERROR: counting reference for region exceeding the end of the file by one cluster or more: offset %#x size %#x", off, n)
+		return
+	}
+	for i := off >> im.clusterBits; i < im.clustersFor(off+n); i++ {
+		c.references.add(i)
+	}
+}
+
+// countL1 counts an L1 table and all below it.
+func (c *checker) countL1(off int64, entries []uint64, active bool) error {
+	c.count(off, int64(len(entries))*8)
+	for _, e := range entries {
+		if e == 0 {
+			continue
+		}
+		if err := c.ctx.Err(); err != nil {
+			return err
+		}
+		if e&l1Reserved != 0 {
+			c.corrupt("ERROR found L1 entry with reserved bits set: %x", e)
+		}
+		l2 := int64(e & entryOffset)
+		c.count(l2, c.im.clusterSize)
+		if l2&(c.im.clusterSize-1) != 0 {
+			c.corrupt("ERROR l2_offset=%x: Table is not cluster aligned; L1 entry corrupted", l2)
+			continue
+		}
+		if err := c.countL2(l2, active); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readL2 reads an L2 table; those beyond the end of the file are empty.
+func (c *checker) readL2(off int64) ([]byte, error) {
+	b := make([]byte, c.im.clusterSize)
+	return b, readPadded(c.im.file, b, off)
+}
+
+func (c *checker) countL2(off int64, active bool) error {
+	b, err := c.readL2(off)
+	if err != nil {
+		return err
+	}
+	var next int64
+	for ; len(b) > 0; b = b[8:] {
+		e := binary.BigEndian.Uint64(b)
+		kind := c.im.classify(e)
+		if reserved := c.reservedBits(kind); e&reserved != 0 {
+			c.corrupt("ERROR found l2 entry with reserved bits set: %x", e)
+		}
+		switch kind {
+		case clusterCompressed:
+			c.countCompressed(e, active)
+		case clusterNormal, clusterZeroAllocated:
+			host := int64(e & entryOffset)
+			if active {
+				c.result.AllocatedClusters++
+				if next != 0 && host != next {
+					c.result.FragmentedClusters++
+				}
+				next = host + c.im.clusterSize
+			}
+			c.count(host, c.im.clusterSize)
+			if host&(c.im.clusterSize-1) != 0 {
+				c.corrupt("ERROR offset=%x: Data cluster is not properly aligned; L2 entry corrupted.", host)
+			}
+		}
+	}
+	return nil
+}
+
+func (c *checker) reservedBits(k clusterKind) uint64 {
+	switch {
+	case k == clusterCompressed:
+		return 0
+	case c.im.version < 3:
+		return l2Reserved | entryZero
+	}
+	return l2Reserved
+}
+
+func (c *checker) countCompressed(e uint64, active bool) {
+	r := c.im.compressedExtent(e)
+	if e&entryCopied != 0 {
+		c.corrupt("ERROR: coffset=0x%x: copied flag must never be set for compressed clusters", r.off)
+	}
+	if active {
+		// Compressed clusters are fragmented by their nature, since their size varies.
+		c.result.AllocatedClusters++
+		c.result.CompressedClusters++
+		c.result.FragmentedClusters++
+	}
+	c.count(r.off, r.len)
+}
+
+// countRefTable counts the refcount table and its blocks, which nobody else may use.
+func (c *checker) countRefTable() {
+	im := c.im
+	c.count(im.hdr.refTableOffset, int64(im.hdr.refTableClusters)*im.clusterSize)
+	for i, e := range im.refs.entries {
+		off := int64(e & refBlockOffsetMask)
+		cluster := off >> im.clusterBits
+		switch {
+		case e == 0:
+			continue
+		case e&refTableReserved != 0:
+			c.corrupt("ERROR refcount table entry %d has reserved bits set", i)
+			continue
+		case off&(im.clusterSize-1) != 0:
+			c.corrupt("ERROR refcount block %d is not cluster aligned; refcount table entry corrupted", i)
+			continue
+		case off < 0 || cluster >= c.clusters:
+			c.corrupt("ERROR refcount block %d is outside image", i)
+			continue
+		}
+		c.count(off, im.clusterSize)
+		if n := c.references.get(cluster); n != 1 {
+			c.corrupt("ERROR refcount block %d refcount=%d", i, n)
+		}
+	}
+}
+
+// compareRefcounts compares what was counted with what the image says.
+func (c *checker) compareRefcounts() error {
+	var highest int64
+	for i := int64(0); i < c.clusters; i++ {
+		if i&0xffff == 0 {
+			if err := c.ctx.Err(); err != nil {
+				return err
+			}
+			c.im.refCache.trim()
+		}
+		stored, err := c.im.refcount(i)
+		if err != nil {
+			c.report(blockdev.FindingError, "Can't get refcount for cluster %d: %s", i, blockdev.Message(err))
+			continue
+		}
+		counted := uint64(c.references.get(i))
+		if stored > 0 || counted > 0 {
+			highest = i
+		}
+		switch {
+		case stored < counted:
+			c.corrupt("ERROR cluster %d refcount=%d reference=%d", i, stored, counted)
+		case stored > counted && c.options.RepairLeaks:
+			if err := c.repairLeak(i, stored, counted); err != nil {
+				return err
+			}
+		case stored > counted:
+			c.report(blockdev.FindingLeak, "Leaked cluster %d refcount=%d reference=%d", i, stored, counted)
+		}
+	}
+	c.result.ImageEndOffset = (highest + 1) << c.im.clusterBits
+	if c.options.RepairLeaks {
+		return c.im.settle()
+	}
+	return nil
+}
+
+func (c *checker) repairLeak(cluster int64, stored, counted uint64) error {
+	if c.options.Report != nil {
+		c.options.Report(blockdev.Finding{
+			Kind: blockdev.FindingLeak,
+			Text: fmt.Sprintf("Repairing cluster %d refcount=%d reference=%d", cluster, stored, counted),
+		})
+	}
+	c.result.LeaksFixed++
+	return c.im.freeCluster(cluster, int64(stored-counted), discardOther)
+}
+
+// checkCopiedFlags compares the copied flags of the active tables with the refcounts.
+func (c *checker) checkCopiedFlags() error {
+	im := c.im
+	for i, e := range im.l1.entries {
+		l2 := int64(e & entryOffset)
+		if l2 == 0 || l2&(im.clusterSize-1) != 0 {
+			continue
+		}
+		if n, err := im.refcount(l2 >> im.clusterBits); err == nil && (n == 1) != (e&entryCopied != 0) {
+			c.corrupt("ERROR OFLAG_COPIED L2 cluster: l1_index=%d l1_entry=%x refcount=%d", i, e, n)
+		}
+		b, err := c.readL2(l2)
+		if err != nil {
+			return err
+		}
+		for ; len(b) > 0; b = b[8:] {
+			e := binary.BigEndian.Uint64(b)
+			if k := im.classify(e); k != clusterNormal && k != clusterZeroAllocated {
+				continue
+			}
+			n, err := im.refcount(int64(e&entryOffset) >> im.clusterBits)
+			if err == nil && (n == 1) != (e&entryCopied != 0) {
+				c.corrupt("ERROR OFLAG_COPIED data cluster: l2_entry=%x refcount=%d", e, n)
+			}
+		}
+		im.refCache.trim()
+	}
+	return nil
+}
+
+// references counts references to clusters, sparsely: a hostile file may be long and empty.
+type references struct {
+	pages map[int64]*[referencePage]uint32
+}
+
+const referencePage = 4096
+
+func newReferences() *references { return &references{map[int64]*[referencePage]uint32{}} }
+
+func (r *references) add(cluster int64) {
+	p := r.pages[cluster/referencePage]
+	if p == nil {
+		p = new([referencePage]uint32)
+		r.pages[cluster/referencePage] = p
+	}
+	p[cluster%referencePage]++
+}
+
+func (r *references) get(cluster int64) uint32 {
+	if p := r.pages[cluster/referencePage]; p != nil {
+		return p[cluster%referencePage]
+	}
+	return 0
+}

@@ -1,0 +1,108 @@
+package qcow2
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"sync"
+
+	"github.com/klauspost/compress/flate"
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/qmon/qmon/blockdev"
+)
+
+// compressedRange is where the data of a compressed cluster lies, section "Compressed
+// Clusters Descriptor": any byte offset, and up to the end of a 512-byte sector.
+type compressedRange struct{ off, len int64 }
+
+const sectorSize = 512
+
+func (im *Image) compressedExtent(e uint64) compressedRange {
+	x := 62 - (im.clusterBits - 8)
+	off := int64(e & (1<<x - 1))
+	sectors := int64(e>>x&(1<<(im.clusterBits-8)-1)) + 1
+	return compressedRange{off, sectors*sectorSize - off%sectorSize}
+}
+
+// clusters are the host clusters that the data touches; each counts one reference.
+func (im *Image) compressedClusters(e uint64) clusterRun {
+	c := im.compressedExtent(e)
+	first := c.off >> im.clusterBits
+	return clusterRun{first, (c.off+c.len-1)>>im.clusterBits + 1 - first}
+}
+
+// readCompressed reads bytes at offset in of a compressed cluster. No lock is needed.
+func (im *Image) readCompressed(e uint64, p []byte, in int64) error {
+	c := im.compressedExtent(e)
+	if c.off >= maxHostOffset || c.off >= im.file.Size() {
+		return im.corrupt("read", c.off, "Compressed cluster is beyond the end of the image")
+	}
+	packed := make([]byte, c.len)
+	if err := readPadded(im.file, packed, c.off); err != nil {
+		return err
+	}
+	plain := p
+	if in != 0 || int64(len(p)) < im.clusterSize {
+		plain = make([]byte, im.clusterSize)
+	}
+	if err := im.inflaters.decompress(im.compression, plain, packed); err != nil {
+		return &blockdev.Error{Kind: blockdev.ErrCorrupt, Op: "read", File: im.name, Offset: c.off, Text: "Compressed cluster cannot be decompressed", Err: err}
+	}
+	if int64(len(p)) < im.clusterSize {
+		copy(p, plain[in:])
+	}
+	return nil
+}
+
+// inflaters are reusable decompressors.
+type inflaters struct {
+	deflate sync.Pool // of io.ReadCloser, flate.Resetter
+	zstd    sync.Pool // of *zstd.Decoder
+}
+
+// zstdMaxMemory bounds what a frame may ask for: a cluster, with room for the largest
+// window that encoders use for one.
+const zstdMaxMemory = 8 << 20
+
+// decompress fills out, a whole cluster, from data, behind which there may be garbage.
+func (d *inflaters) decompress(kind uint8, out, data []byte) error {
+	if kind == compressionZstd {
+		return d.unzstd(out, data)
+	}
+	src := bytes.NewReader(data)
+	r, ok := d.deflate.Get().(io.ReadCloser)
+	if !ok {
+		r = flate.NewReader(src)
+	} else if err := r.(flate.Resetter).Reset(src, nil); err != nil {
+		return err
+	}
+	defer d.deflate.Put(r)
+	_, err := io.ReadFull(r, out)
+	return err
+}
+
+func (d *inflaters) unzstd(out, data []byte) error {
+	r, ok := d.zstd.Get().(*zstd.Decoder)
+	if !ok {
+		var err error
+		r, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(zstdMaxMemory), zstd.WithDecoderLowmem(true))
+		if err != nil {
+			return err
+		}
+	}
+	defer d.zstd.Put(r)
+	if err := r.Reset(bytes.NewReader(data)); err != nil {
+		return err
+	}
+	n, err := io.ReadFull(r, out)
+	if n < len(out) && err == nil {
+		err = io.ErrUnexpectedEOF
+	}
+	return errors.Join(err)
+}
+
+// close lets go of the pools.
+func (d *inflaters) close() {
+	d.deflate, d.zstd = sync.Pool{}, sync.Pool{}
+}

@@ -1,0 +1,271 @@
+package qcow2
+
+import (
+	"context"
+	"encoding/binary"
+	"math/bits"
+
+	"github.com/qmon/qmon/blockdev"
+)
+
+// Preallocation modes.
+const (
+	preallocOff      = "off"
+	preallocMetadata = "metadata"
+	preallocFalloc   = "falloc"
+	preallocFull     = "full"
+)
+
+var createOptionTable = blockdev.OptionTable{
+	{Name: "cluster_size", Type: blockdev.OptSize, Default: "65536", Help: "qcow2 cluster size"},
+	{Name: "compat", Type: blockdev.OptString, Default: "v3", Help: "Compatibility level (v2 [0.10] or v3 [1.1])"},
+	{Name: "compression_type", Type: blockdev.OptEnum, Enum: []string{"zlib", "zstd"}, Default: "zlib", Help: "Compression method used for image cluster compression"},
+	{Name: "data_file", Type: blockdev.OptString, Help: "File name of an external data file"},
+	{Name: "data_file_raw", Type: blockdev.OptBool, Help: "The external data file must stay valid as a raw image"},
+	{Name: "encrypt.format", Type: blockdev.OptString, Help: "Encrypt the image, format choices: 'aes', 'luks'"},
+	{Name: "encryption", Type: blockdev.OptBool, Help: "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)"},
+	{Name: "extended_l2", Type: blockdev.OptBool, Default: "off", Help: "Extended L2 tables"},
+	{Name: "lazy_refcounts", Type: blockdev.OptBool, Default: "off", Help: "Postpone refcount updates"},
+	{Name: "preallocation", Type: blockdev.OptEnum, Enum: []string{preallocOff, preallocMetadata, preallocFalloc, preallocFull}, Help: "Preallocation mode (allowed values: off, metadata, falloc, full)"},
+	{Name: "refcount_bits", Type: blockdev.OptInt, Default: "16", Help: "Width of a reference count entry in bits"},
+}
+
+// createOptions are the options of Create, decoded.
+type createOptions struct {
+	ClusterSize   int64  `option:"cluster_size"`
+	Compat        string `option:"compat"`
+	Compression   string `option:"compression_type"`
+	DataFile      string `option:"data_file"`
+	DataFileRaw   bool   `option:"data_file_raw"`
+	EncryptFormat string `option:"encrypt.format"`
+	Encryption    bool   `option:"encryption"`
+	ExtendedL2    bool   `option:"extended_l2"`
+	LazyRefcounts bool   `option:"lazy_refcounts"`
+	Preallocation string `option:"preallocation"`
+	RefcountBits  int64  `option:"refcount_bits"`
+}
+
+// Create makes an image in r.File: a minimal one, which then grows to its size.
+func Create(ctx context.Context, r blockdev.CreateRequest) error {
+	o := createOptions{ClusterSize: 1 << defaultClusterBits, Compat: "v3", RefcountBits: 1 << defaultRefcountOrder}
+	if err := r.Options.Decode(&o); err != nil {
+		return err
+	}
+	h, err := o.header(r)
+	if err != nil {
+		return err
+	}
+	if err := writeEmpty(r.File, h, r.Filename); err != nil {
+		return err
+	}
+	im, err := Open(ctx, blockdev.OpenRequest{Filename: r.Filename, File: r.File, Mode: blockdev.Mode{Writable: true}})
+	if err != nil {
+		return err
+	}
+	size := (r.Size + sectorSize - 1) &^ (sectorSize - 1)
+	if err := im.Resize(size, blockdev.ResizeOptions{Preallocation: o.Preallocation}); err != nil {
+		// The error is that of Resize, whatever Close says.
+		_ = im.Close()
+		return err
+	}
+	return im.Close()
+}
+
+// header makes the header of a new image, or says what is wrong with the options.
+func (o *createOptions) header(r blockdev.CreateRequest) (*header, error) {
+	if err := o.validate(r); err != nil {
+		return nil, err
+	}
+	h := &header{
+		version:       3,
+		clusterBits:   uint32(bits.TrailingZeros64(uint64(o.ClusterSize))),
+		refcountOrder: uint32(bits.TrailingZeros64(uint64(o.RefcountBits))),
+		length:        headerLengthV3,
+		backingName:   r.Backing.Name,
+	}
+	if o.LazyRefcounts {
+		h.compatible = compatLazyRefcounts
+	}
+	if o.Compression == "zstd" {
+		h.compression = compressionZstd
+		h.incompatible = incompatCompression
+	}
+	if o.version() == 2 {
+		h.version, h.length = 2, headerLengthV2
+	}
+	if r.Backing.Format != "" {
+		h.setExtension(extBackingFormat, []byte(r.Backing.Format))
+	}
+	if h.version >= 3 {
+		h.extensions = append(h.extensions, extension{extFeatureNames, featureTable()})
+	}
+	if r.Size < 0 || h.l1Needed(r.Size) > maxL1Bytes/8 {
+		return nil, o.errorf(r, blockdev.ErrLimit, "The image size is too large for file format 'qcow2' (try using a larger cluster size)")
+	}
+	return h, nil
+}
+
+func (o *createOptions) version() int {
+	switch o.Compat {
+	case "0.10", "v2":
+		return 2
+	case "1.1", "v3":
+		return 3
+	}
+	return 0
+}
+
+func (o *createOptions) errorf(r blockdev.CreateRequest, kind error, format string, args ...any) error {
+	return blockdev.Errorf(kind, "create", r.Filename, format, args...)
+}
+
+// validate checks the options in the order that QEMU does.
+func (o *createOptions) validate(r blockdev.CreateRequest) error {
+	v := o.version()
+	cs := o.ClusterSize
+	powerOfTwo := func(n int64) bool { return n > 0 && n&(n-1) == 0 }
+	for _, rule := range []struct {
+		broken bool
+		kind   error
+		text   string
+	}{
+		{v == 0, blockdev.ErrInvalid, "Parameter 'version' does not accept value '" + o.Compat + "'"},
+		{!powerOfTwo(cs) || cs < 1<<minClusterBits || cs > 1<<maxClusterBits, blockdev.ErrInvalid,
+			"Cluster size must be a power of two between 512 and 2048k"},
+		{o.Preallocation != "" && o.Preallocation != preallocOff && r.Backing.Name != "", blockdev.ErrInvalid,
+			"Backing file and preallocation can only be used at the same time if extended_l2 is on"},
+		{v == 2 && o.LazyRefcounts, blockdev.ErrInvalid,
+			"Lazy refcounts only supported with compatibility level 1.1 and above (use version=v3 or greater)"},
+		{!powerOfTwo(o.RefcountBits) || o.RefcountBits > 1<<maxRefcountOrder, blockdev.ErrInvalid,
+			"Refcount width must be a power of two and may not exceed 64 bits"},
+		{v == 2 && o.RefcountBits != 1<<v2RefcountOrder, blockdev.ErrInvalid,
+			"Different refcount widths than 16 bits require compatibility level 1.1 or above (use version=v3 or greater)"},
+		{v == 2 && o.Compression == "zstd", blockdev.ErrInvalid,
+			"Non-zlib compression type is only supported with compatibility level 1.1 and above (use version=v3 or greater)"},
+		{len(r.Backing.Name) > maxBackingName, blockdev.ErrInvalid, "Backing file name too long"},
+		{o.DataFileRaw && o.DataFile == "", blockdev.ErrInvalid, "data-file-raw requires data-file"},
+		{o.DataFile != "", blockdev.ErrNotSupported, "qcow2 images with external data file are not supported yet"},
+		{o.ExtendedL2, blockdev.ErrNotSupported, "qcow2 images with extended L2 entries are not supported yet"},
+		{o.Encryption || o.EncryptFormat != "", blockdev.ErrNotSupported, "qcow2 images with encryption are not supported yet"},
+	} {
+		if rule.broken {
+			return o.errorf(r, rule.kind, "%s", rule.text)
+		}
+	}
+	return nil
+}
+
+// writeEmpty writes an image of size 0: header, refcount table, one refcount block.
+func writeEmpty(file blockdev.Node, h *header, name string) error {
+	cs := h.clusterSize()
+	h.refTableOffset, h.refTableClusters = cs, 1
+	first, err := h.encode(name)
+	if err != nil {
+		return err
+	}
+	b := make([]byte, 3*cs)
+	copy(b, first)
+	binary.BigEndian.PutUint64(b[cs:], uint64(2*cs))
+	for i := range int64(3) {
+		refWidth(h.refcountOrder).put(b[2*cs:], i, 1)
+	}
+	_, err = file.WriteAt(b, 0)
+	return err
+}
+
+// preallocate gives the guest range [from, to) host clusters.
+func (im *Image) preallocate(from, to int64, mode string) error {
+	if mode == "" || mode == preallocOff {
+		return nil
+	}
+	for off := from; off < to; {
+		n, err := im.preallocateRun(off, to-off, mode)
+		if err != nil {
+			return err
+		}
+		off += n
+	}
+	if err := im.Flush(); err != nil {
+		return err
+	}
+	return im.extendFile()
+}
+
+// preallocateRun allocates clusters at off. Reserved or written space reads as zeroes
+// because it is written, or because the file is as long as it was and then grown.
+func (im *Image) preallocateRun(off, n int64, mode string) (int64, error) {
+	n = min(n, im.l2Span()-off%im.l2Span())
+	defer im.lockRange(off, n, true)()
+	var a allocation
+	err := im.update(func() error {
+		m, err := im.lookup(im.l1.entries, off, n)
+		if err != nil || m.kind != clusterUnallocated {
+			n = m.len
+			return err
+		}
+		a.guest = off >> im.clusterBits
+		a.run, err = im.allocate((off+m.len-1)>>im.clusterBits+1-a.guest, false)
+		return err
+	})
+	if err != nil || a.run.count == 0 {
+		return n, err
+	}
+	host, length := a.run.first<<im.clusterBits, a.run.count<<im.clusterBits
+	flags := blockdev.ZeroMayUnmap
+	if mode != preallocMetadata {
+		flags = 0
+	}
+	if mode == preallocFull {
+		err = writeZeroData(im.file, host, length)
+	} else {
+		err = zeroFile(im.file, host, length, flags)
+	}
+	if err == nil {
+		err = im.update(func() error { return im.link(a) })
+	}
+	if err != nil {
+		im.abandon(a)
+		return 0, err
+	}
+	return min(n, a.end(im)-off), nil
+}
+
+// zeroFile makes a range of the file read as zeroes. What is past its end does already.
+func zeroFile(file blockdev.Node, off, n int64, flags blockdev.ZeroFlags) error {
+	if flags&blockdev.ZeroMayUnmap != 0 {
+		n = min(n, max(file.Size()-off, 0))
+		if n == 0 {
+			return nil
+		}
+	}
+	return blockdev.WriteZeroes(file, off, n, flags)
+}
+
+// writeZeroData writes zeroes as data.
+func writeZeroData(file blockdev.Node, off, n int64) error {
+	buf := make([]byte, min(n, maxZeroBuffer))
+	for n > 0 {
+		k := min(n, int64(len(buf)))
+		if _, err := file.WriteAt(buf[:k], off); err != nil {
+			return err
+		}
+		off, n = off+k, n-k
+	}
+	return nil
+}
+
+// maxZeroBuffer is how many zeroes are written at once.
+const maxZeroBuffer = 2 << 20
+
+// extendFile makes the file as long as its highest cluster in use, so that nobody who
+// reads preallocated clusters meets its end.
+func (im *Image) extendFile() error {
+	im.mu.RLock()
+	end := im.freeHint << im.clusterBits
+	im.mu.RUnlock()
+	if end <= im.file.Size() {
+		return nil
+	}
+	_, err := im.file.WriteAt([]byte{0}, end-1)
+	return err
+}

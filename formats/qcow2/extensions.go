@@ -1,0 +1,147 @@
+package qcow2
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"strings"
+)
+
+// Header extension types, section "Header extensions".
+const (
+	extEnd           = 0x00000000
+	extBackingFormat = 0xe2792aca
+	extFeatureNames  = 0x6803f857
+	extBitmaps       = 0x23852875
+	extHeaderSize    = 8
+)
+
+// extension is one header extension; those of unknown type are kept as they are.
+type extension struct {
+	kind uint32
+	data []byte
+}
+
+// decodeExtensions reads the extensions in cluster[start:end].
+func decodeExtensions(cluster []byte, start, end int64, name string) ([]extension, error) {
+	var out []extension
+	for off := start; off+extHeaderSize <= end; {
+		kind := binary.BigEndian.Uint32(cluster[off:])
+		size := int64(binary.BigEndian.Uint32(cluster[off+4:]))
+		if kind == extEnd {
+			break
+		}
+		if size > end-off-extHeaderSize {
+			return nil, headerError(name, off+4, "Header extension too large")
+		}
+		data := cluster[off+extHeaderSize : off+extHeaderSize+size]
+		out = append(out, extension{kind, append([]byte(nil), data...)})
+		off += extHeaderSize + (size+7)&^7
+	}
+	return out, nil
+}
+
+// appendExtensions appends the encoded extensions and the end marker to b, padded to 8
+// bytes each. The feature name table, which only serves error messages, is left out if the
+// result would be longer than limit; without it ok tells if the rest fits.
+func appendExtensions(b []byte, list []extension, limit int) (_ []byte, ok bool) {
+	total := len(b) + extHeaderSize
+	for _, e := range list {
+		total += extHeaderSize + (len(e.data)+7)&^7
+	}
+	for _, e := range list {
+		if e.kind == extFeatureNames && total > limit {
+			total -= extHeaderSize + (len(e.data)+7)&^7
+			continue
+		}
+		b = binary.BigEndian.AppendUint32(b, e.kind)
+		b = binary.BigEndian.AppendUint32(b, uint32(len(e.data)))
+		b = append(b, e.data...)
+		b = append(b, make([]byte, -len(e.data)&7)...)
+	}
+	return append(b, make([]byte, extHeaderSize)...), total <= limit
+}
+
+// extensionData finds an extension; nil if there is none.
+func (h *header) extensionData(kind uint32) []byte {
+	for _, e := range h.extensions {
+		if e.kind == kind {
+			return e.data
+		}
+	}
+	return nil
+}
+
+// setExtension replaces, adds (in front, where QEMU writes its own) or, with nil data,
+// removes an extension.
+func (h *header) setExtension(kind uint32, data []byte) {
+	for i, e := range h.extensions {
+		if e.kind != kind {
+			continue
+		}
+		if data == nil {
+			h.extensions = append(h.extensions[:i:i], h.extensions[i+1:]...)
+		} else {
+			h.extensions[i].data = data
+		}
+		return
+	}
+	if data != nil {
+		h.extensions = append([]extension{{kind, data}}, h.extensions...)
+	}
+}
+
+// backingFormat is the recorded format of the backing file, "" if none.
+func (h *header) backingFormat() string { return string(h.extensionData(extBackingFormat)) }
+
+// Feature bitmaps, section "Feature name table".
+const (
+	featureIncompatible = 0
+	featureCompatible   = 1
+	featureAutoclear    = 2
+	featureEntrySize    = 48
+)
+
+// featureTable is the feature name table that new images get, the same as QEMU's.
+func featureTable() []byte {
+	var b []byte
+	for _, f := range []struct {
+		kind, bit byte
+		name      string
+	}{
+		{featureIncompatible, 0, "dirty bit"},
+		{featureIncompatible, 1, "corrupt bit"},
+		{featureIncompatible, 2, "external data file"},
+		{featureIncompatible, 3, "compression type"},
+		{featureIncompatible, 4, "extended L2 entries"},
+		{featureCompatible, 0, "lazy refcounts"},
+		{featureAutoclear, 0, "bitmaps"},
+		{featureAutoclear, 1, "raw external data"},
+	} {
+		entry := make([]byte, featureEntrySize)
+		entry[0], entry[1] = f.kind, f.bit
+		copy(entry[2:], f.name)
+		b = append(b, entry...)
+	}
+	return b
+}
+
+// featureNames names the given incompatible features from the image's own table; those
+// not in it are given as a mask.
+func (h *header) featureNames(mask uint64) string {
+	var names []string
+	table := h.extensionData(extFeatureNames)
+	for ; len(table) >= featureEntrySize; table = table[featureEntrySize:] {
+		bit := uint64(1) << (table[1] & 63)
+		if table[0] != featureIncompatible || mask&bit == 0 {
+			continue
+		}
+		name, _, _ := bytes.Cut(table[2:featureEntrySize], []byte{0})
+		names = append(names, string(name))
+		mask &^= bit
+	}
+	if mask != 0 {
+		names = append(names, fmt.Sprintf("Unknown incompatible feature: %x", mask))
+	}
+	return strings.Join(names, ", ")
+}

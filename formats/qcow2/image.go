@@ -1,0 +1,401 @@
+package qcow2
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/qmon/qmon/blockdev"
+)
+
+// Image is an opened qcow2 image: a [blockdev.Node].
+type Image struct {
+	name    string
+	file    blockdev.Node
+	mode    blockdev.Mode
+	options openOptions
+
+	// What the header fixes for good.
+	clusterBits  uint
+	clusterSize  int64
+	l2Bits       uint // log2 of the entries of an L2 table
+	refBlockBits uint // log2 of the entries of a refcount block
+	refWidth     refWidth
+	version      uint32
+	compression  uint8
+
+	passDiscard [discardSnapshot + 1]bool
+	writable    atomic.Bool
+	size        atomic.Int64
+	fileEnd     atomic.Int64 // the file is at least this long
+	backing     atomic.Pointer[backingNode]
+	inflaters   inflaters
+	// refersBacking tells if the header names a backing file.
+	refersBacking atomic.Bool
+
+	ranges   *rangeLock
+	commitMu sync.Mutex
+
+	mu            sync.RWMutex // guards all below
+	hdr           *header
+	l1            l1Table
+	refs          refTable
+	l2Cache       *tableCache
+	refCache      *tableCache
+	released      []releasedRun
+	freeHint      int64 // no cluster before this one is free
+	lazy          bool  // lazy refcounts are in use
+	snaps         []*snapshot
+	snapshotBytes int64 // of the snapshot table
+	suspect       bool  // refcounts are wrong since an error: they are rebuilt at the end
+	closed        bool
+}
+
+// backingNode wraps the interface for an atomic pointer.
+type backingNode struct{ blockdev.Node }
+
+// l1Table is an L1 table in memory, section "Cluster mapping".
+type l1Table struct {
+	off     int64
+	entries []uint64
+	dirty   map[int]struct{} // entries that the file does not have yet
+}
+
+var (
+	_ blockdev.Node          = (*Image)(nil)
+	_ blockdev.OpaqueReader  = (*Image)(nil)
+	_ blockdev.ZeroWriter    = (*Image)(nil)
+	_ blockdev.Discarder     = (*Image)(nil)
+	_ blockdev.Resizer       = (*Image)(nil)
+	_ blockdev.Backed        = (*Image)(nil)
+	_ blockdev.Snapshotter   = (*Image)(nil)
+	_ blockdev.SnapshotUsage = (*Image)(nil)
+	_ blockdev.VMStateStore  = (*Image)(nil)
+	_ blockdev.Checker       = (*Image)(nil)
+	_ blockdev.Informer      = (*Image)(nil)
+	_ blockdev.Measurer      = (*Image)(nil)
+	_ blockdev.Reopener      = (*Image)(nil)
+	_ blockdev.Limiter       = (*Image)(nil)
+	_ blockdev.Emptier       = (*Image)(nil)
+)
+
+// Open opens the image in r.File. A backing file is not opened: attach it with SetBacking.
+func Open(_ context.Context, r blockdev.OpenRequest) (*Image, error) {
+	o, err := parseOpenOptions(r)
+	if err != nil {
+		return nil, err
+	}
+	hdr, err := readHeader(r.File, r.Filename)
+	if err != nil {
+		return nil, err
+	}
+	im := newImage(r, hdr, o)
+	if err := im.loadTables(); err != nil {
+		return nil, err
+	}
+	if r.Mode.Writable {
+		if err := im.startWriting(o); err != nil {
+			return nil, err
+		}
+	}
+	return im, nil
+}
+
+func newImage(r blockdev.OpenRequest, hdr *header, o openOptions) *Image {
+	cs := hdr.clusterSize()
+	im := &Image{
+		name: r.Filename, file: r.File, mode: r.Mode, options: o,
+		clusterBits:  uint(hdr.clusterBits),
+		clusterSize:  cs,
+		l2Bits:       uint(hdr.clusterBits) - 3,
+		refBlockBits: uint(hdr.clusterBits) + 3 - uint(hdr.refcountOrder),
+		refWidth:     refWidth(hdr.refcountOrder),
+		version:      hdr.version,
+		compression:  hdr.compression,
+		ranges:       newRangeLock(),
+		hdr:          hdr,
+		l2Cache:      newTableCache(r.File, r.Filename, "L2 table", cs, o.l2CacheSize),
+		refCache:     newTableCache(r.File, r.Filename, "Refcount block", cs, o.refcountCacheSize),
+	}
+	im.passDiscard[discardRequest] = o.passDiscardRequest
+	im.passDiscard[discardSnapshot] = o.passDiscardSnapshot
+	im.passDiscard[discardOther] = o.passDiscardOther
+	im.size.Store(hdr.size)
+	im.refersBacking.Store(hdr.backingName != "")
+	return im
+}
+
+// loadTables reads the tables that are held in memory as a whole.
+func (im *Image) loadTables() error {
+	h := im.hdr
+	refs, err := im.readEntries(h.refTableOffset, int64(h.refTableClusters)*im.clusterSize/8)
+	if err != nil {
+		return err
+	}
+	im.refs = refTable{entries: refs, dirty: map[int]struct{}{}}
+	l1, err := im.readEntries(h.l1Offset, int64(h.l1Size))
+	if err != nil {
+		return err
+	}
+	im.l1 = l1Table{off: h.l1Offset, entries: l1, dirty: map[int]struct{}{}}
+	return im.loadSnapshots()
+}
+
+// readEntries reads a table of n 8-byte entries, whose size the header's check limits.
+func (im *Image) readEntries(off, n int64) ([]uint64, error) {
+	b := make([]byte, n*8)
+	if err := readPadded(im.file, b, off); err != nil {
+		return nil, err
+	}
+	entries := make([]uint64, n)
+	for i := range entries {
+		entries[i] = binary.BigEndian.Uint64(b[i*8:])
+	}
+	return entries, nil
+}
+
+// startWriting makes a freshly opened, or reopened, image ready to be written.
+func (im *Image) startWriting(o openOptions) error {
+	if im.hdr.incompatible&incompatCorrupt != 0 {
+		return blockdev.Errorf(blockdev.ErrCorrupt, "open", im.name, "qcow2: Image is corrupt; cannot be opened read/write")
+	}
+	im.writable.Store(true)
+	im.lazy = false
+	if im.hdr.incompatible&incompatDirty != 0 {
+		if err := im.rebuildRefcounts(); err != nil {
+			return err
+		}
+	}
+	// Section "Header", autoclear_features: what we do not keep up to date, bitmaps among
+	// it, must not be taken for valid after we have written.
+	if im.hdr.autoclear != 0 {
+		if err := im.setFeatures(offAutoclear, &im.hdr.autoclear, 0); err != nil {
+			return err
+		}
+	}
+	im.lazy = im.version >= 3 && o.lazyRefcounts(im.hdr)
+	return nil
+}
+
+// setFeatures stores a feature field in the header, durably.
+func (im *Image) setFeatures(off int64, field *uint64, v uint64) error {
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], v)
+	if _, err := im.file.WriteAt(b[:], off); err != nil {
+		return err
+	}
+	if err := im.file.Flush(); err != nil {
+		return err
+	}
+	*field = v
+	return nil
+}
+
+// setDirty sets or clears the dirty bit. mu is held, or the image is not in use yet.
+func (im *Image) setDirty(on bool) error {
+	v := im.hdr.incompatible &^ incompatDirty
+	if on {
+		v |= incompatDirty
+	}
+	if v == im.hdr.incompatible {
+		return nil
+	}
+	return im.setFeatures(offIncompatible, &im.hdr.incompatible, v)
+}
+
+// l1Needed is how many L1 entries a disk of size bytes needs.
+func (im *Image) l1Needed(size int64) int64 { return l1Needed(size, im.clusterBits) }
+
+// Size is the size of the virtual disk.
+func (im *Image) Size() int64 { return im.size.Load() }
+
+// Flush writes back all metadata and makes it and all data durable.
+func (im *Image) Flush() error {
+	if !im.writable.Load() {
+		return im.file.Flush()
+	}
+	return im.commit()
+}
+
+// Close writes everything back. The node must not be in use any more.
+func (im *Image) Close() error {
+	defer im.ranges.lock(0, allClusters, true)()
+	im.commitMu.Lock()
+	defer im.commitMu.Unlock()
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	if im.closed {
+		return nil
+	}
+	im.closed = true
+	im.inflaters.close()
+	return im.stopWriting()
+}
+
+// stopWriting brings the file to rest: everything written, refcounts right, not dirty.
+func (im *Image) stopWriting() error {
+	if !im.writable.Load() {
+		return nil
+	}
+	im.lazy = false
+	if im.suspect {
+		if err := im.rebuildRefcounts(); err != nil {
+			return err
+		}
+	}
+	if err := im.commitAll(); err != nil {
+		return err
+	}
+	if err := im.setDirty(false); err != nil {
+		return err
+	}
+	im.writable.Store(false)
+	return nil
+}
+
+// allClusters as the end of a locked range means every cluster, the VM state's included.
+const allClusters = 1<<63 - 1
+
+// exclusive runs f while no request is in flight and no commit runs, with mu held.
+func (im *Image) exclusive(f func() error) error {
+	defer im.ranges.lock(0, allClusters, true)()
+	im.commitMu.Lock()
+	defer im.commitMu.Unlock()
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	return f()
+}
+
+// update runs f, which changes metadata, with mu held. Before that it makes room in the
+// caches, so that they stay within bounds.
+func (im *Image) update(f func() error) error {
+	im.mu.Lock()
+	if im.l2Cache.crowded() || !im.lazy && im.refCache.crowded() {
+		im.mu.Unlock()
+		if err := im.commit(); err != nil {
+			return err
+		}
+		im.mu.Lock()
+	}
+	defer im.mu.Unlock()
+	im.l2Cache.trim()
+	im.refCache.trim()
+	if im.lazy {
+		if err := im.setDirty(true); err != nil {
+			return err
+		}
+	}
+	return f()
+}
+
+// checkRange checks a guest range.
+func (im *Image) checkRange(op string, off, n int64) error {
+	if off < 0 || n < 0 || off > im.Size()-n {
+		return blockdev.ErrorAt(blockdev.ErrRange, op, im.name, off, "Request of %d bytes is outside the disk of %d", n, im.Size())
+	}
+	return nil
+}
+
+// Writable tells if the image accepts writes at present.
+func (im *Image) Writable() bool { return im.writable.Load() }
+
+func (im *Image) checkWritable(op string) error {
+	if !im.writable.Load() {
+		return blockdev.Errorf(blockdev.ErrReadOnly, op, im.name, "Block node is read-only")
+	}
+	return nil
+}
+
+// corrupt makes an error about the image's contents.
+func (im *Image) corrupt(op string, off int64, format string, args ...any) error {
+	return blockdev.ErrorAt(blockdev.ErrCorrupt, op, im.name, off, "qcow2: Image is corrupt: %s", fmt.Sprintf(format, args...))
+}
+
+// markCorrupt records in the header that the image is corrupt and refuses to write from
+// now on: to go on could destroy what is still there. mu is held.
+func (im *Image) markCorrupt(off int64, format string, args ...any) error {
+	err := im.corrupt("write", off, format, args...)
+	if im.version >= 3 && im.writable.Load() {
+		// That it is corrupt is reported in any case.
+		_ = im.setFeatures(offIncompatible, &im.hdr.incompatible, im.hdr.incompatible|incompatCorrupt)
+	}
+	im.writable.Store(false)
+	return err
+}
+
+// BackingReference is what the header says.
+func (im *Image) BackingReference() blockdev.Reference {
+	im.mu.RLock()
+	defer im.mu.RUnlock()
+	if im.hdr.backingName == "" {
+		return blockdev.Reference{}
+	}
+	return blockdev.Reference{
+		Kind: blockdev.RefBacking, Parent: im.name,
+		Name: im.hdr.backingName, Format: im.hdr.backingFormat(),
+	}
+}
+
+// Backing is the attached backing node.
+func (im *Image) Backing() blockdev.Node {
+	if b := im.backing.Load(); b != nil {
+		return b.Node
+	}
+	return nil
+}
+
+// SetBacking attaches or, with nil, detaches the backing node.
+func (im *Image) SetBacking(n blockdev.Node) {
+	if n == nil {
+		im.backing.Store(nil)
+		return
+	}
+	im.backing.Store(&backingNode{n})
+}
+
+// hasBacking tells if unallocated clusters may have contents, attached or not.
+func (im *Image) hasBacking() bool {
+	return im.backing.Load() != nil || im.refersBacking.Load()
+}
+
+// ChangeBackingReference rewrites the name and the format in the header.
+func (im *Image) ChangeBackingReference(name, format string) error {
+	if err := im.checkWritable("write"); err != nil {
+		return err
+	}
+	if len(name) > maxBackingName {
+		return blockdev.Errorf(blockdev.ErrLimit, "write", im.name, "Backing file name too long")
+	}
+	return im.exclusive(func() error {
+		h := *im.hdr
+		h.extensions = append([]extension(nil), h.extensions...)
+		h.backingName = name
+		var ext []byte
+		if format != "" {
+			ext = []byte(format)
+		}
+		h.setExtension(extBackingFormat, ext)
+		return im.rewriteHeader(&h)
+	})
+}
+
+// rewriteHeader writes h with all its extensions and makes it im's.
+func (im *Image) rewriteHeader(h *header) error {
+	b, err := h.encode(im.name)
+	if err != nil {
+		return err
+	}
+	cluster := make([]byte, im.clusterSize)
+	copy(cluster, b)
+	if _, err := im.file.WriteAt(cluster, 0); err != nil {
+		return err
+	}
+	if err := im.file.Flush(); err != nil {
+		return err
+	}
+	im.hdr = h
+	im.refersBacking.Store(h.backingName != "")
+	return nil
+}

@@ -1,0 +1,136 @@
+package qcow2
+
+import (
+	"context"
+
+	"github.com/qmon/qmon/blockdev"
+)
+
+func init() {
+	blockdev.Register(blockdev.Driver{
+		Name:          "qcow2",
+		Probe:         probe,
+		OpenOptions:   openOptionTable,
+		CreateOptions: createOptionTable,
+		Open: func(ctx context.Context, r blockdev.OpenRequest) (blockdev.Node, error) {
+			im, err := Open(ctx, r)
+			if err != nil {
+				return nil, err
+			}
+			return im, nil
+		},
+		Create: Create,
+	})
+}
+
+// probe knows an image by its magic number and version.
+func probe(head []byte, _ string) int {
+	if len(head) >= 8 && string(head[:4]) == "QFI\xfb" && head[4] == 0 && head[5] == 0 && head[6] == 0 && head[7] >= 2 {
+		return 100
+	}
+	return 0
+}
+
+const (
+	// defaultCacheBytes bounds each table cache: with 64 KiB clusters this much of L2
+	// tables covers 256 GiB of disk.
+	defaultCacheBytes = 32 << 20
+	// defaultRefcountCacheBytes is less: allocation goes from block to block.
+	defaultRefcountCacheBytes = 4 << 20
+	// maxCacheBytes is the most that options can ask for.
+	maxCacheBytes = 16 << 30
+)
+
+var overlapModes = []string{"none", "constant", "cached", "all"}
+
+var openOptionTable = blockdev.OptionTable{
+	{Name: "lazy-refcounts", Type: blockdev.OptBool, Help: "Postpone refcount updates"},
+	{Name: "pass-discard-request", Type: blockdev.OptBool, Help: "Pass guest discard requests to the layer below"},
+	{Name: "pass-discard-snapshot", Type: blockdev.OptBool, Default: "on", Help: "Generate discard requests when snapshot related space is freed"},
+	{Name: "pass-discard-other", Type: blockdev.OptBool, Default: "off", Help: "Generate discard requests when other clusters are freed"},
+	{Name: "overlap-check", Type: blockdev.OptEnum, Enum: overlapModes, Help: "Selects which overlap checks to perform from a range of templates (none, constant, cached, all)"},
+	{Name: "overlap-check.template", Type: blockdev.OptEnum, Enum: overlapModes, Help: "Selects which overlap checks to perform from a range of templates (none, constant, cached, all)"},
+	{Name: "cache-size", Type: blockdev.OptSize, Help: "Maximum combined metadata (L2 tables and refcount blocks) cache size"},
+	{Name: "l2-cache-size", Type: blockdev.OptSize, Help: "Maximum L2 table cache size"},
+	{Name: "l2-cache-entry-size", Type: blockdev.OptSize, Help: "Size of each entry in the L2 cache"},
+	{Name: "refcount-cache-size", Type: blockdev.OptSize, Help: "Maximum refcount block cache size"},
+	{Name: "cache-clean-interval", Type: blockdev.OptInt, Help: "Clean unused cache entries after this time (in seconds)"},
+}
+
+// openOptions are the options of Open, decoded. Overlap checks, entry size and clean
+// interval are taken and have no effect: the checks that are cheap are always made.
+type openOptions struct {
+	lazy                *bool
+	passDiscardRequest  bool
+	passDiscardSnapshot bool
+	passDiscardOther    bool
+	l2CacheSize         int64
+	refcountCacheSize   int64
+}
+
+// lazyRefcounts: the option, else what the image says.
+func (o openOptions) lazyRefcounts(h *header) bool {
+	if o.lazy != nil {
+		return *o.lazy
+	}
+	return h.compatible&compatLazyRefcounts != 0
+}
+
+func parseOpenOptions(r blockdev.OpenRequest) (openOptions, error) {
+	o := openOptions{
+		passDiscardRequest:  r.Mode.Unmap,
+		passDiscardSnapshot: true,
+		l2CacheSize:         defaultCacheBytes,
+		refcountCacheSize:   defaultRefcountCacheBytes,
+	}
+	var in struct {
+		Lazy            *bool  `option:"lazy-refcounts"`
+		DiscardRequest  *bool  `option:"pass-discard-request"`
+		DiscardSnapshot *bool  `option:"pass-discard-snapshot"`
+		DiscardOther    *bool  `option:"pass-discard-other"`
+		CacheSize       *int64 `option:"cache-size"`
+		L2CacheSize     *int64 `option:"l2-cache-size"`
+		RefCacheSize    *int64 `option:"refcount-cache-size"`
+	}
+	if err := r.Options.Decode(&in); err != nil {
+		return o, err
+	}
+	set(&o.passDiscardRequest, in.DiscardRequest)
+	set(&o.passDiscardSnapshot, in.DiscardSnapshot)
+	set(&o.passDiscardOther, in.DiscardOther)
+	o.lazy = in.Lazy
+	return o, o.setCacheSizes(in.CacheSize, in.L2CacheSize, in.RefCacheSize)
+}
+
+func set[T any](to *T, from *T) {
+	if from != nil {
+		*to = *from
+	}
+}
+
+// setCacheSizes shares a combined size out as QEMU does: what the other two leave open,
+// the L2 tables first.
+func (o *openOptions) setCacheSizes(combined, l2, ref *int64) error {
+	if combined != nil {
+		switch {
+		case l2 != nil && ref != nil:
+			return blockdev.Errorf(blockdev.ErrInvalid, "open", "", "cache-size, l2-cache-size and refcount-cache-size may not be set at the same time")
+		case l2 != nil && *l2 > *combined:
+			return blockdev.Errorf(blockdev.ErrInvalid, "open", "", "l2-cache-size may not exceed cache-size")
+		case ref != nil && *ref > *combined:
+			return blockdev.Errorf(blockdev.ErrInvalid, "open", "", "refcount-cache-size may not exceed cache-size")
+		case l2 != nil:
+			o.refcountCacheSize = *combined - *l2
+		case ref != nil:
+			o.l2CacheSize = *combined - *ref
+		default:
+			o.l2CacheSize = min(*combined, o.l2CacheSize)
+			o.refcountCacheSize = *combined - o.l2CacheSize
+		}
+	}
+	set(&o.l2CacheSize, l2)
+	set(&o.refcountCacheSize, ref)
+	o.l2CacheSize = min(o.l2CacheSize, maxCacheBytes)
+	o.refcountCacheSize = min(o.refcountCacheSize, maxCacheBytes)
+	return nil
+}

@@ -1,0 +1,148 @@
+package qcow2
+
+import (
+	"encoding/binary"
+
+	"github.com/qmon/qmon/blockdev"
+)
+
+// refTable is the refcount table in memory, section "Host cluster management".
+type refTable struct {
+	entries []uint64
+	dirty   map[int]struct{} // entries that the file does not have yet
+	// move, if set, is where the next commit writes the whole table, which has grown.
+	move *refTableMove
+}
+
+type refTableMove struct {
+	off      int64
+	clusters int64
+}
+
+const (
+	refBlockOffsetMask = ^uint64(0x1ff) // bits 9-63 of a refcount table entry
+	refTableReserved   = uint64(0x1ff)
+)
+
+// refWidth codes refcounts of 1 << order bits in a refcount block.
+type refWidth uint
+
+func (w refWidth) max() uint64 {
+	if w == maxRefcountOrder {
+		return 1<<63 - 1 // sums stay within an int64
+	}
+	return 1<<(1<<w) - 1
+}
+
+func (w refWidth) get(b []byte, i int64) uint64 {
+	switch w {
+	case 6:
+		return binary.BigEndian.Uint64(b[i*8:])
+	case 5:
+		return uint64(binary.BigEndian.Uint32(b[i*4:]))
+	case 4:
+		return uint64(binary.BigEndian.Uint16(b[i*2:]))
+	case 3:
+		return uint64(b[i])
+	}
+	bit := i << w
+	return uint64(b[bit>>3]) >> (bit & 7) & w.max()
+}
+
+func (w refWidth) put(b []byte, i int64, v uint64) {
+	switch w {
+	case 6:
+		binary.BigEndian.PutUint64(b[i*8:], v)
+	case 5:
+		binary.BigEndian.PutUint32(b[i*4:], uint32(v))
+	case 4:
+		binary.BigEndian.PutUint16(b[i*2:], uint16(v))
+	case 3:
+		b[i] = byte(v)
+	default:
+		bit := i << w
+		mask := byte(w.max()) << (bit & 7)
+		b[bit>>3] = b[bit>>3]&^mask | byte(v)<<(bit&7)
+	}
+}
+
+// span gives the bytes of a block that entry i lies in.
+func (w refWidth) span(i int64) (lo, hi int) {
+	bit := i << w
+	return int(bit >> 3), int((bit + 1<<w + 7) >> 3)
+}
+
+// refBlock returns the refcount block number b, nil if there is none: all its refcounts
+// are 0.
+func (im *Image) refBlock(b int64) (*table, error) {
+	if b >= int64(len(im.refs.entries)) {
+		return nil, nil
+	}
+	off := int64(im.refs.entries[b] & refBlockOffsetMask)
+	if off == 0 {
+		return nil, nil
+	}
+	if off < 0 || off&(im.clusterSize-1) != 0 {
+		return nil, im.corrupt("read", im.hdr.refTableOffset+8*b, "Refblock offset %#x unaligned (reftable index: %#x)", uint64(off), b)
+	}
+	return im.refCache.get(off)
+}
+
+// refcount of a host cluster.
+func (im *Image) refcount(cluster int64) (uint64, error) {
+	t, err := im.refBlock(cluster >> im.refBlockBits)
+	if t == nil || err != nil {
+		return 0, err
+	}
+	return im.refWidth.get(t.data, cluster&(1<<im.refBlockBits-1)), nil
+}
+
+// addRefcount adds delta to the refcounts of count clusters. It changes none if one of
+// them would leave its range, or has no refcount block.
+func (im *Image) addRefcount(first, count, delta int64) error {
+	err := im.eachRefcount(first, count, func(t *table, i, cluster int64) error {
+		if t == nil {
+			return im.corrupt("write", cluster<<im.clusterBits, "Cluster %d is in use but has no refcount block", cluster)
+		}
+		v := im.refWidth.get(t.data, i)
+		if delta < 0 && v < uint64(-delta) {
+			return im.corrupt("write", cluster<<im.clusterBits, "Refcount of cluster %d is %d, which is less than it is used", cluster, v)
+		}
+		if delta > 0 && v > im.refWidth.max()-uint64(delta) {
+			return blockdev.ErrorAt(blockdev.ErrLimit, "write", im.name, cluster<<im.clusterBits, "Refcount of cluster %d would exceed %d bits", cluster, 1<<im.refWidth)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return im.eachRefcount(first, count, func(t *table, i, _ int64) error {
+		im.setRefcountIn(t, i, uint64(int64(im.refWidth.get(t.data, i))+delta))
+		return nil
+	})
+}
+
+func (im *Image) setRefcountIn(t *table, i int64, v uint64) {
+	im.refWidth.put(t.data, i, v)
+	lo, hi := im.refWidth.span(i)
+	im.refCache.markDirty(t, lo, hi)
+}
+
+// eachRefcount calls f with the refcount block (nil if missing) and the index in it of
+// each of count clusters.
+func (im *Image) eachRefcount(first, count int64, f func(t *table, i, cluster int64) error) error {
+	mask := int64(1)<<im.refBlockBits - 1
+	var t *table
+	for c := first; c < first+count; c++ {
+		if c == first || c&mask == 0 {
+			var err error
+			if t, err = im.refBlock(c >> im.refBlockBits); err != nil {
+				return err
+			}
+		}
+		if err := f(t, c&mask, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}

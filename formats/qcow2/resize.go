@@ -1,0 +1,234 @@
+package qcow2
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/qmon/qmon/blockdev"
+)
+
+// Resize changes the size of the disk. New space reads as zeroes.
+func (im *Image) Resize(size int64, o blockdev.ResizeOptions) error {
+	if err := im.checkWritable("resize"); err != nil {
+		return err
+	}
+	old := im.Size()
+	switch {
+	case size < 0 || size%sectorSize != 0:
+		return blockdev.Errorf(blockdev.ErrInvalid, "resize", im.name, "The new size must be a multiple of %d", sectorSize)
+	case im.l1Needed(size) > maxL1Bytes/8:
+		return blockdev.Errorf(blockdev.ErrLimit, "resize", im.name, "Image is too big")
+	case size < old && !o.Shrink:
+		return blockdev.Errorf(blockdev.ErrInvalid, "resize", im.name, "Shrinking an image must be asked for")
+	case size < old && o.Preallocation != "" && o.Preallocation != preallocOff:
+		return blockdev.Errorf(blockdev.ErrInvalid, "resize", im.name, "Preallocation can't be used for shrinking an image")
+	}
+	if err := im.resize(size); err != nil {
+		return err
+	}
+	if size > old {
+		return im.preallocate(old, size, o.Preallocation)
+	}
+	return nil
+}
+
+// resize changes the size in the header after, or before, what lies behind the end is
+// dealt with: at no time does the disk show anything but its contents or zeroes.
+func (im *Image) resize(size int64) error {
+	return im.exclusive(func() error {
+		old := im.Size()
+		if im.version < 3 && len(im.snaps) > 0 {
+			return blockdev.Errorf(blockdev.ErrNotSupported, "resize", im.name, "Can't resize a v2 image which has snapshots")
+		}
+		if err := im.commitAll(); err != nil {
+			return err
+		}
+		if size < old {
+			if err := im.setDisk(im.l1.off, len(im.l1.entries), size); err != nil {
+				return err
+			}
+			return im.dropAndCommit(size)
+		}
+		// A VM state behind the old end would become part of the disk.
+		if err := im.dropAndCommit(old); err != nil {
+			return err
+		}
+		if need := im.l1Needed(size); need > int64(len(im.l1.entries)) {
+			if err := im.growL1(need); err != nil {
+				return err
+			}
+		}
+		if err := im.zeroNewSpace(old, size); err != nil {
+			return err
+		}
+		return im.setDisk(im.l1.off, len(im.l1.entries), size)
+	})
+}
+
+func (im *Image) dropAndCommit(size int64) error {
+	if err := im.dropBeyond(size, discardOther); err != nil {
+		return err
+	}
+	return im.commitAll()
+}
+
+// zeroNewSpace hides what would appear when the disk grows: the rest of its last cluster,
+// and the part of a backing file that the disk did not reach.
+func (im *Image) zeroNewSpace(old, size int64) error {
+	if in := old & (im.clusterSize - 1); in != 0 {
+		m, err := im.lookup(im.l1.entries, old, im.clusterSize-in)
+		if err != nil {
+			return err
+		}
+		if m.kind != clusterZero && m.kind != clusterZeroAllocated && m.kind != clusterUnallocated || im.backingEnd() > old {
+			if err := im.zeroTail(old, m); err != nil {
+				return err
+			}
+		}
+		old += im.clusterSize - in
+	}
+	if im.version < 3 || im.backingEnd() <= old {
+		return im.commitAll()
+	}
+	end := min(size, im.backingEnd())
+	for off := old; off < end; off += im.l2Span() - off%im.l2Span() {
+		n := min(end-off, im.l2Span()-off%im.l2Span())
+		first := off >> im.clusterBits & (1<<im.l2Bits - 1)
+		hide := func(e uint64, _ bool) (uint64, bool) { return entryZero, e == 0 }
+		if err := im.changeEntries(off/im.l2Span(), first, im.clustersFor(n), hide, discardOther); err != nil {
+			return err
+		}
+	}
+	return im.commitAll()
+}
+
+// zeroTail rewrites the cluster that the disk ends in at old, with zeroes behind the end.
+func (im *Image) zeroTail(old int64, m mapping) error {
+	in := old & (im.clusterSize - 1)
+	if m.inPlace() {
+		_, err := im.file.WriteAt(make([]byte, im.clusterSize-in), m.host)
+		return err
+	}
+	start := old - in
+	buf := make([]byte, im.clusterSize)
+	whole, err := im.lookup(im.l1.entries, start, in)
+	if err != nil {
+		return err
+	}
+	if err := im.readMapped(im.active(), whole, buf[:in], start); err != nil {
+		return err
+	}
+	run, err := im.allocate(1, true)
+	if err != nil {
+		return err
+	}
+	if _, err = im.file.WriteAt(buf, run.first<<im.clusterBits); err == nil {
+		err = im.link(allocation{guest: start >> im.clusterBits, run: run})
+	}
+	if err != nil {
+		im.giveBack(run)
+	}
+	return err
+}
+
+// backingEnd is where the backing file ends, 0 without one.
+func (im *Image) backingEnd() int64 {
+	if b := im.Backing(); b != nil {
+		return b.Size()
+	}
+	return 0
+}
+
+// dropBeyond unmaps all guest clusters from off on, the VM state included. The parts of a
+// cluster that off lies in stay. mu is held.
+func (im *Image) dropBeyond(off int64, reason discardReason) error {
+	off = (off + im.clusterSize - 1) &^ (im.clusterSize - 1)
+	i := off / im.l2Span()
+	if in := off % im.l2Span(); in != 0 {
+		if i < int64(len(im.l1.entries)) && im.l1.entries[i]&entryOffset != 0 {
+			first := in >> im.clusterBits
+			unmap := func(e uint64, _ bool) (uint64, bool) { return 0, e != 0 }
+			if err := im.changeEntries(i, first, 1<<im.l2Bits-first, unmap, reason); err != nil {
+				return err
+			}
+		}
+		i++
+	}
+	for ; i < int64(len(im.l1.entries)); i++ {
+		e := im.l1.entries[i]
+		if e == 0 {
+			continue
+		}
+		im.dropReferences([]uint64{e}, reason)
+		im.setL1(i, 0)
+	}
+	return nil
+}
+
+// MakeEmpty forgets all guest data: every cluster comes from the backing file again, or
+// reads as zeroes. Snapshots stay.
+func (im *Image) MakeEmpty() error {
+	if err := im.checkWritable("write"); err != nil {
+		return err
+	}
+	return im.exclusive(func() error { return im.dropAndCommit(0) })
+}
+
+// growL1 moves the L1 table to where it has room for n entries. commitMu and mu are held.
+func (im *Image) growL1(n int64) error {
+	entries := make([]uint64, n)
+	copy(entries, im.l1.entries)
+	return im.replaceL1(entries, im.Size())
+}
+
+// replaceL1 writes an L1 table to a new place and makes the header point to it, together
+// with the size of the disk. commitMu and mu are held.
+func (im *Image) replaceL1(entries []uint64, size int64) error {
+	run, err := im.allocate(max(im.clustersFor(int64(len(entries))*8), 1), true)
+	if err != nil {
+		return err
+	}
+	off := run.first << im.clusterBits
+	if _, err = im.file.WriteAt(encodeEntries(entries), off); err == nil {
+		// The commit makes the new table durable too, and with it all that it refers to.
+		err = im.commitLocked()
+	}
+	if err != nil {
+		im.giveBack(run)
+		return err
+	}
+	old, oldClusters := im.l1.off, im.clustersFor(int64(im.hdr.l1Size)*8)
+	if err := im.setDisk(off, len(entries), size); err != nil {
+		// The header may or may not have changed: both tables stay.
+		return err
+	}
+	im.l1 = l1Table{off: off, entries: entries, dirty: map[int]struct{}{}}
+	if old != 0 {
+		im.release(old>>im.clusterBits, oldClusters, 1, discardOther)
+	}
+	return nil
+}
+
+// setDisk changes the size of the disk and the place of the L1 table in the header: all in
+// one sector, so together.
+func (im *Image) setDisk(l1Offset int64, l1Size int, size int64) error {
+	if l1Size > maxL1Bytes/8 {
+		return fmt.Errorf("qcow2: L1 table of %d entries", l1Size)
+	}
+	h := *im.hdr
+	h.size, h.l1Offset, h.l1Size = size, l1Offset, uint32(l1Size)
+	var b [offRefTableOffset - offSize]byte
+	binary.BigEndian.PutUint64(b[0:], uint64(h.size))
+	binary.BigEndian.PutUint32(b[offCryptMethod-offSize:], h.cryptMethod)
+	binary.BigEndian.PutUint32(b[offL1Size-offSize:], h.l1Size)
+	binary.BigEndian.PutUint64(b[offL1Offset-offSize:], uint64(h.l1Offset))
+	if _, err := im.file.WriteAt(b[:], offSize); err != nil {
+		return err
+	}
+	if err := im.file.Flush(); err != nil {
+		return err
+	}
+	*im.hdr = h
+	im.size.Store(size)
+	return nil
+}
