@@ -1,15 +1,31 @@
 package blockdev
 
-import (
-	"context"
-	"time"
-)
+import "sync"
 
 // Drive is what a machine's device holds: a name, a medium or none, the tray, and how
 // requests are treated. All methods are safe for concurrent use.
+//
+//	device --> ReadAt, WriteAt, ... --> gate (Drain) --> medium --> Stats
+//	monitor -> Insert, Remove, Tray --^
 type Drive struct{ driveState }
 
-type driveState struct{}
+type driveState struct {
+	config DriveConfig
+
+	// change is held by whoever exchanges the medium, so that two do not at once.
+	change sync.Mutex
+
+	mu       sync.Mutex
+	idle     sync.Cond // inFlight or drains became zero
+	inFlight int       // requests that have begun and not ended
+	drains   int       // Drains that have not resumed
+	medium   *Vertex
+	trayOpen bool
+	locked   bool
+	device   string
+	events   DriveEvents
+	stats    Stats
+}
 
 // DriveConfig describes a drive to be made.
 type DriveConfig struct {
@@ -38,45 +54,183 @@ const (
 )
 
 // NewDrive makes an empty drive.
-func NewDrive(c DriveConfig) *Drive { panic("being written") }
+func NewDrive(c DriveConfig) *Drive {
+	d := &Drive{}
+	d.config = c
+	d.idle.L = &d.mu
+	return d
+}
 
-func (d *Drive) Name() string        { panic("being written") }
-func (d *Drive) Config() DriveConfig { panic("being written") }
+// Name is the drive's name.
+func (d *Drive) Name() string { return d.config.Name }
+
+// Config is what the drive was made with.
+func (d *Drive) Config() DriveConfig { return d.config }
 
 // Medium is what is in the drive, nil for none. It is there also while the tray is open.
-func (d *Drive) Medium() *Vertex { panic("being written") }
+func (d *Drive) Medium() *Vertex {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.medium
+}
 
 // Insert puts a medium in: the drive must be empty. It takes over the reference.
-func (d *Drive) Insert(v *Vertex) error { panic("being written") }
+func (d *Drive) Insert(v *Vertex) error {
+	if v == nil {
+		return Errorf(ErrInvalid, "insert", d.config.Name, "no medium to insert")
+	}
+	d.mu.Lock()
+	if d.medium != nil {
+		d.mu.Unlock()
+		return Errorf(ErrExists, "insert", d.config.Name, "There already is a medium in device '%s'", d.config.Name)
+	}
+	d.medium = v
+	events := d.events
+	d.mu.Unlock()
+	if events != nil {
+		events.MediumChanged(true)
+	}
+	return nil
+}
 
 // ReplaceMedium swaps the medium without the guest noticing: what commit, snapshots and
-// the overlay of -snapshot need. Requests in flight finish first.
-func (d *Drive) ReplaceMedium(v *Vertex) error { panic("being written") }
+// the overlay of -snapshot need. Requests in flight finish first. It takes over the
+// reference to v and drops the drive's to the old medium.
+func (d *Drive) ReplaceMedium(v *Vertex) error {
+	d.change.Lock()
+	defer d.change.Unlock()
+	resume := d.Drain()
+	defer resume()
+	d.mu.Lock()
+	old := d.medium
+	if old != nil {
+		d.medium = v
+	}
+	d.mu.Unlock()
+	if old == nil {
+		return noMedium("replace", d.config.Name)
+	}
+	return old.Unref()
+}
 
 // Remove takes the medium out, drained and flushed, and hands its reference over; nil if
-// there was none.
-func (d *Drive) Remove() (*Vertex, error) { panic("being written") }
+// there was none. A flush that fails leaves the medium in.
+func (d *Drive) Remove() (*Vertex, error) {
+	d.change.Lock()
+	defer d.change.Unlock()
+	resume := d.Drain()
+	defer resume()
+	v := d.Medium()
+	if v == nil {
+		return nil, nil
+	}
+	if err := v.Node.Flush(); err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	d.medium = nil
+	events := d.events
+	d.mu.Unlock()
+	if events != nil {
+		events.MediumChanged(false)
+	}
+	return v, nil
+}
 
-// Tray and lock. A guest locks the medium (PREVENT MEDIUM REMOVAL), opens and closes the
-// tray; the monitor asks for both.
-func (d *Drive) TrayOpen() bool    { panic("being written") }
-func (d *Drive) SetTray(open bool) { panic("being written") }
-func (d *Drive) Locked() bool      { panic("being written") }
-func (d *Drive) SetLocked(on bool) { panic("being written") }
+func noMedium(op, drive string) error { return Errorf(ErrNoMedium, op, drive, "No medium found") }
+
+// TrayOpen tells if the tray is out; a medium in it cannot be read then.
+func (d *Drive) TrayOpen() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.trayOpen
+}
+
+// SetTray opens or closes the tray. Drives without one ignore it.
+func (d *Drive) SetTray(open bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.trayOpen = open && d.config.Tray
+}
+
+// Locked tells if the guest prevents the medium's removal.
+func (d *Drive) Locked() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.locked
+}
+
+// SetLocked is the guest's PREVENT ALLOW MEDIUM REMOVAL.
+func (d *Drive) SetLocked(on bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.locked = on
+}
 
 // RequestEject asks the device for the medium with EjectRequested: what the monitor does
 // when the guest has locked it.
-func (d *Drive) RequestEject(force bool) { panic("being written") }
+func (d *Drive) RequestEject(force bool) {
+	if events := d.listener(); events != nil {
+		events.EjectRequested(force)
+	}
+}
 
 // Resize changes the size of the medium (smaller, too) between requests, and tells the
 // device. ErrNoMedium if there is none.
-func (d *Drive) Resize(size int64) error { panic("being written") }
+func (d *Drive) Resize(size int64) error {
+	if err := d.resize(size); err != nil {
+		return err
+	}
+	if events := d.listener(); events != nil {
+		events.Resized()
+	}
+	return nil
+}
+
+func (d *Drive) resize(size int64) error {
+	resume := d.Drain()
+	defer resume()
+	v := d.Medium()
+	switch {
+	case v == nil:
+		return noMedium("resize", d.config.Name)
+	case !v.Mode().Writable:
+		return Errorf(ErrReadOnly, "resize", d.config.Name, "Block node is read-only")
+	}
+	return Resize(v.Node, size, ResizeOptions{Shrink: true})
+}
 
 // Attach names the device that uses the drive (a QOM path, or any name of the
-// embedder's), "" for none; Attached tells. events receives what happens to the medium.
-func (d *Drive) Attach(device string, events DriveEvents) error { panic("being written") }
-func (d *Drive) Detach()                                        { panic("being written") }
-func (d *Drive) Attached() string                               { panic("being written") }
+// embedder's). events, which may be nil, receives what happens to the medium.
+func (d *Drive) Attach(device string, events DriveEvents) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.device != "" {
+		return Errorf(ErrInUse, "attach", d.config.Name, "Drive '%s' is already in use by another device", d.config.Name)
+	}
+	d.device, d.events = device, events
+	return nil
+}
+
+// Detach ends what Attach began; the guest's lock goes with its device.
+func (d *Drive) Detach() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.device, d.events, d.locked = "", nil, false
+}
+
+// Attached is the device that uses the drive, "" for none.
+func (d *Drive) Attached() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.device
+}
+
+func (d *Drive) listener() DriveEvents {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.events
+}
 
 // DriveEvents is what a device that uses a drive hears. Calls come from the goroutine
 // that changed the drive; implementations hand over to their own.
@@ -85,51 +239,3 @@ type DriveEvents interface {
 	EjectRequested(force bool) // the monitor wants the medium out and the guest locked it
 	Resized()                  // the medium has a new Size
 }
-
-// Requests. They go to the medium with the cache mode, statistics and limits of the
-// drive; ErrNoMedium if there is none or the tray is open, ErrReadOnly as it says.
-func (d *Drive) Size() (int64, error)                            { panic("being written") }
-func (d *Drive) ReadAt(p []byte, off int64) (int, error)         { panic("being written") }
-func (d *Drive) WriteAt(p []byte, off int64) (int, error)        { panic("being written") }
-func (d *Drive) Flush() error                                    { panic("being written") }
-func (d *Drive) Discard(off, n int64) error                      { panic("being written") }
-func (d *Drive) WriteZeroes(off, n int64, flags ZeroFlags) error { panic("being written") }
-
-// ReadOnly tells if writes are refused: by the drive's configuration or its medium.
-func (d *Drive) ReadOnly() bool { panic("being written") }
-
-// Drain holds back new requests and waits for those in flight; the function returned
-// lets requests go on. Drains nest.
-func (d *Drive) Drain() (resume func()) { panic("being written") }
-
-// Stats are the counters of a drive.
-type Stats struct {
-	ReadBytes, WriteBytes          int64
-	ReadOps, WriteOps, FlushOps    int64
-	DiscardBytes, DiscardOps       int64
-	FailedReads, FailedWrites      int64
-	ReadTime, WriteTime, FlushTime time.Duration
-	LastAccess                     time.Time // zero if never
-	WriteHighest                   int64     // end of the highest byte written
-}
-
-// Stats returns the counters.
-func (d *Drive) Stats() Stats { panic("being written") }
-
-// Drives is an ordered set of drives with unique names: the drives of a machine.
-// The zero value is ready.
-type Drives struct{ drivesState }
-
-type drivesState struct{}
-
-func (s *Drives) Add(d *Drive) error             { panic("being written") }
-func (s *Drives) Remove(name string) error       { panic("being written") }
-func (s *Drives) Get(name string) (*Drive, bool) { panic("being written") }
-func (s *Drives) All() []*Drive                  { panic("being written") }
-
-// Close takes out and closes all media.
-func (s *Drives) Close() error { panic("being written") }
-
-// Commit writes what the drive's medium holds into its backing file and empties it, as
-// HMP commit and qemu-img commit do. Errors in QEMU's words.
-func (d *Drive) Commit(ctx context.Context) error { panic("being written") }

@@ -1,0 +1,172 @@
+package blockdev
+
+import (
+	"sync"
+	"syscall"
+	"time"
+)
+
+// The requests of a device. They go to the medium with the cache mode, statistics and
+// limits of the drive; ErrNoMedium if there is none or the tray is open, ErrReadOnly as
+// it says. Requests of several goroutines run beside each other.
+
+// Size is the medium's, ErrNoMedium if there is none.
+func (d *Drive) Size() (int64, error) {
+	d.mu.Lock()
+	v := d.medium
+	if d.trayOpen {
+		v = nil
+	}
+	d.mu.Unlock()
+	if v == nil {
+		return 0, noMedium("size", d.config.Name)
+	}
+	return v.Node.Size(), nil
+}
+
+// ReadAt reads from the medium.
+func (d *Drive) ReadAt(p []byte, off int64) (int, error) {
+	n := int64(len(p))
+	err := d.request(requestRead, off, n, func(v *Vertex) error {
+		_, err := v.Node.ReadAt(p, off)
+		return err
+	})
+	return completed(p, err)
+}
+
+// WriteAt writes to the medium.
+func (d *Drive) WriteAt(p []byte, off int64) (int, error) {
+	n := int64(len(p))
+	err := d.request(requestWrite, off, n, func(v *Vertex) error {
+		return d.writeThrough(v, writeDetecting(v, p, off))
+	})
+	return completed(p, err)
+}
+
+// completed is what an all-or-nothing request returns.
+func completed(p []byte, err error) (int, error) {
+	if err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// writeDetecting writes p, as zeroes if it is nothing else and v asks for that.
+func writeDetecting(v *Vertex, p []byte, off int64) error {
+	if v.detectZeroes != DetectZeroesOff && IsZero(p) {
+		var flags ZeroFlags
+		if v.detectZeroes == DetectZeroesUnmap {
+			flags = ZeroMayUnmap
+		}
+		return WriteZeroes(v.Node, off, int64(len(p)), flags)
+	}
+	_, err := v.Node.WriteAt(p, off)
+	return err
+}
+
+// writeThrough flushes behind a write that succeeded, if the cache mode says so.
+func (d *Drive) writeThrough(v *Vertex, err error) error {
+	if err == nil && d.config.Cache.WriteThrough {
+		err = v.Node.Flush()
+	}
+	return err
+}
+
+// Flush makes what was written survive a crash.
+func (d *Drive) Flush() error {
+	return d.request(requestFlush, 0, 0, func(v *Vertex) error { return v.Node.Flush() })
+}
+
+// Discard tells the medium that the range is not needed; media that are not opened to
+// pass it on ignore it.
+func (d *Drive) Discard(off, n int64) error {
+	return d.request(requestDiscard, off, n, func(v *Vertex) error {
+		if !v.Mode().Unmap {
+			return nil
+		}
+		return Discard(v.Node, off, n)
+	})
+}
+
+// WriteZeroes makes the range read as zeroes.
+func (d *Drive) WriteZeroes(off, n int64, flags ZeroFlags) error {
+	return d.request(requestWrite, off, n, func(v *Vertex) error {
+		return d.writeThrough(v, WriteZeroes(v.Node, off, n, flags))
+	})
+}
+
+// ReadOnly tells if writes are refused: by the drive's configuration or its medium.
+func (d *Drive) ReadOnly() bool {
+	v := d.Medium()
+	return d.config.ReadOnly || v != nil && !v.Mode().Writable
+}
+
+// request checks a request, does it between begin and end, and counts it.
+func (d *Drive) request(kind requestKind, off, n int64, do func(*Vertex) error) error {
+	start := time.Now()
+	v := d.begin()
+	err := d.check(kind, v, off, n)
+	if err == nil {
+		err = do(v)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.stats.count(kind, off, n, start, err)
+	d.inFlight--
+	if d.inFlight == 0 {
+		d.idle.Broadcast()
+	}
+	return err
+}
+
+// begin waits while the drive is drained, and enters a request. The medium it returns is
+// nil if there is none to be used; it stays in the drive until the request has ended.
+func (d *Drive) begin() *Vertex {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for d.drains > 0 {
+		d.idle.Wait()
+	}
+	d.inFlight++
+	if d.trayOpen {
+		return nil
+	}
+	return d.medium
+}
+
+// check refuses what cannot be done to v.
+func (d *Drive) check(kind requestKind, v *Vertex, off, n int64) error {
+	if v == nil {
+		return noMedium(kind.String(), d.config.Name)
+	}
+	if (kind == requestWrite || kind == requestDiscard) && (d.config.ReadOnly || !v.Mode().Writable) {
+		return Errorf(ErrReadOnly, kind.String(), d.config.Name, "Block node is read-only")
+	}
+	if size := v.Node.Size(); off < 0 || n < 0 || off > size || n > size-off {
+		return &Error{Kind: ErrRange, Op: kind.String(), File: d.config.Name, Offset: off, Err: syscall.EIO}
+	}
+	return nil
+}
+
+func (k requestKind) String() string {
+	return [...]string{"read", "write", "flush", "discard"}[k]
+}
+
+// Drain holds back new requests and waits for those in flight; the function returned
+// lets requests go on. Drains nest.
+func (d *Drive) Drain() (resume func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.drains++
+	for d.inFlight > 0 {
+		d.idle.Wait()
+	}
+	return sync.OnceFunc(func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.drains--
+		if d.drains == 0 {
+			d.idle.Broadcast()
+		}
+	})
+}
