@@ -47,5 +47,16 @@ type Completer func(line string) (n int, words []string)
 // lines and shows each behind its prompt when it is read, so that a script's log reads
 // like a session.
 func NewLineEditor(c serial.Chardev, config EditorConfig) (LineEditor, error) {
-	return newPlainEditor(c, config)
+	if c.Terminal() {
+		return asEditor(newTermEditor(c, config))
+	}
+	return asEditor(newPlainEditor(c, config))
+}
+
+// asEditor keeps a nil pointer from becoming an interface that is not nil.
+func asEditor[E LineEditor](e E, err error) (LineEditor, error) {
+	if err != nil {
+		return nil, err
+	}
+	return e, nil
 }

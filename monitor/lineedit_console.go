@@ -28,6 +28,7 @@ type console struct {
 	mu     sync.Mutex // guards the input side
 	more   *sync.Cond // in grew, or ended or closed changed
 	in     []byte     // at most inputRoom
+	full   bool       // the device has more than there was room for
 	ended  bool       // the far end is gone, until it comes again
 	closed bool
 
@@ -44,14 +45,28 @@ func newConsole(dev serial.Chardev, banner string) *console {
 	return c
 }
 
-// receive takes typed bytes as serial.Frontend.Receive does.
+// receive takes typed bytes as serial.Frontend.Receive does. NUL means nothing and is lost.
 func (c *console) receive(p []byte) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	n := min(len(p), inputRoom-len(c.in))
-	c.in = append(c.in, p[:n]...)
+	n := 0
+	for n < len(p) && len(c.in) < inputRoom {
+		if p[n] != resetMark {
+			c.in = append(c.in, p[n])
+		}
+		n++
+	}
+	c.full = n < len(p)
 	c.more.Broadcast()
 	return n
+}
+
+// inject puts a mark into the input, behind what has been typed.
+func (c *console) inject(mark byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.in = append(c.in, mark)
+	c.more.Broadcast()
 }
 
 // Read hands out what was typed. It is what the editors read from.
@@ -65,7 +80,8 @@ func (c *console) Read(p []byte) (int, error) {
 		c.mu.Unlock()
 		return 0, io.EOF
 	}
-	full := len(c.in) == inputRoom
+	full := c.full
+	c.full = false
 	n := copy(p, c.in)
 	c.in = append(c.in[:0], c.in[n:]...)
 	c.mu.Unlock()
@@ -83,14 +99,19 @@ func (c *console) setEnded(ended bool) {
 	c.more.Broadcast()
 }
 
-// shut ends Read for good and detaches from the device.
-func (c *console) shut() error {
+// end ends Read for good.
+func (c *console) end() (first bool) {
 	c.mu.Lock()
-	was := c.closed
+	defer c.mu.Unlock()
+	first = !c.closed
 	c.closed = true
 	c.more.Broadcast()
-	c.mu.Unlock()
-	if was {
+	return first
+}
+
+// shut detaches from the device and ends Read for good.
+func (c *console) shut() error {
+	if !c.end() {
 		return nil
 	}
 	return c.dev.Connect(nil)
@@ -152,11 +173,11 @@ func (c *console) leave() {
 	c.focus = false
 }
 
-// peerCame and peerLeft note that somebody connected or went away. With out held.
+// peerCame notes that somebody connected. When they leave, nothing changes here: the
+// device drops what nobody gets, and a program that ended its input still reads the
+// output. With out held.
 func (c *console) peerCame() {
 	c.open, c.greeted = true, false
 	c.pending = nil
 	c.greet()
 }
-
-func (c *console) peerLeft() { c.open = false }
