@@ -6,7 +6,9 @@ import (
 	"sort"
 )
 
-// Memory is a machine's physical address space: regions that do not overlap.
+// Memory is a machine's physical address space: regions that do not overlap. It belongs to
+// the machine's goroutine; devices' goroutines may touch the Data of a region between
+// taking a request and completing it, as DMA does.
 type Memory struct {
 	regions []*Region // sorted by Base
 }
@@ -46,14 +48,17 @@ func (r *Region) Wrote(off, n uint64) {
 // Watch has fn called after every change of Data that is not a processor's own store.
 func (r *Region) Watch(fn func(off, n uint64)) { r.watchers = append(r.watchers, fn) }
 
+// maxData bounds a region of RAM or ROM: more than a host has, less than a slice can hold.
+const maxData = 1 << 44
+
 // AddRAM adds size bytes of RAM at base.
 func (m *Memory) AddRAM(name string, base, size uint64) (*Region, error) {
-	return m.add(&Region{Name: name, Kind: RegionRAM, Base: base, Size: size, Data: make([]byte, size)})
+	return m.add(&Region{Name: name, Kind: RegionRAM, Base: base, Size: size})
 }
 
 // AddROM adds size bytes that processors cannot write.
 func (m *Memory) AddROM(name string, base, size uint64) (*Region, error) {
-	return m.add(&Region{Name: name, Kind: RegionROM, Base: base, Size: size, Data: make([]byte, size)})
+	return m.add(&Region{Name: name, Kind: RegionROM, Base: base, Size: size})
 }
 
 // AddIO adds a device's registers.
@@ -72,6 +77,12 @@ func (m *Memory) add(r *Region) (*Region, error) {
 	}
 	if i > 0 && m.regions[i-1].Base+m.regions[i-1].Size-1 >= r.Base {
 		return nil, fmt.Errorf("region %s at %#x overlaps %s", r.Name, r.Base, m.regions[i-1].Name)
+	}
+	if r.Kind != RegionIO {
+		if r.Size > maxData {
+			return nil, fmt.Errorf("region %s: %#x bytes are too many", r.Name, r.Size)
+		}
+		r.Data = make([]byte, r.Size)
 	}
 	m.regions = append(m.regions, nil)
 	copy(m.regions[i+1:], m.regions[i:])
