@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"math/bits"
+	"slices"
 
 	"github.com/qmon/qmon/blockdev"
 )
@@ -16,17 +17,28 @@ const (
 	preallocFull     = "full"
 )
 
+// What the options of those names may say; empty is the default.
+var (
+	preallocations = []string{"", preallocOff, preallocMetadata, preallocFalloc, preallocFull}
+	compressions   = []string{"", "zlib", "zstd"}
+)
+
+// createOptionTable lists the options as QEMU shows those of a new image. Their words are
+// checked by Create, in its order; size and backing file are in the request.
 var createOptionTable = blockdev.OptionTable{
+	{Name: "encryption", Type: blockdev.OptBool, Help: "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)"},
+	{Name: "encrypt.format", Type: blockdev.OptString, Help: "Encrypt the image, format choices: 'aes', 'luks'"},
 	{Name: "cluster_size", Type: blockdev.OptSize, Default: "65536", Help: "qcow2 cluster size"},
-	{Name: "compat", Type: blockdev.OptString, Default: "v3", Help: "Compatibility level (v2 [0.10] or v3 [1.1])"},
-	{Name: "compression_type", Type: blockdev.OptEnum, Enum: []string{"zlib", "zstd"}, Default: "zlib", Help: "Compression method used for image cluster compression"},
+	{Name: "extended_l2", Type: blockdev.OptBool, Default: "off", Help: "Extended L2 tables"},
+	{Name: "preallocation", Type: blockdev.OptString, Help: "Preallocation mode (allowed values: off, metadata, falloc, full)"},
+	{Name: "compression_type", Type: blockdev.OptString, Default: "zlib", Help: "Compression method used for image cluster compression"},
+	{Name: "size", Type: blockdev.OptSize, Help: "Virtual disk size"},
+	{Name: "compat", Type: blockdev.OptString, Help: "Compatibility level (v2 [0.10] or v3 [1.1])"},
+	{Name: "backing_file", Type: blockdev.OptString, Help: "File name of a base image"},
+	{Name: "backing_fmt", Type: blockdev.OptString, Help: "Image format of the base image"},
 	{Name: "data_file", Type: blockdev.OptString, Help: "File name of an external data file"},
 	{Name: "data_file_raw", Type: blockdev.OptBool, Help: "The external data file must stay valid as a raw image"},
-	{Name: "encrypt.format", Type: blockdev.OptString, Help: "Encrypt the image, format choices: 'aes', 'luks'"},
-	{Name: "encryption", Type: blockdev.OptBool, Help: "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)"},
-	{Name: "extended_l2", Type: blockdev.OptBool, Default: "off", Help: "Extended L2 tables"},
 	{Name: "lazy_refcounts", Type: blockdev.OptBool, Default: "off", Help: "Postpone refcount updates"},
-	{Name: "preallocation", Type: blockdev.OptEnum, Enum: []string{preallocOff, preallocMetadata, preallocFalloc, preallocFull}, Help: "Preallocation mode (allowed values: off, metadata, falloc, full)"},
 	{Name: "refcount_bits", Type: blockdev.OptInt, Default: "16", Help: "Width of a reference count entry in bits"},
 }
 
@@ -130,6 +142,10 @@ func (o *createOptions) validate(r blockdev.CreateRequest) error {
 		text   string
 	}{
 		{v == 0, blockdev.ErrInvalid, "Parameter 'version' does not accept value '" + o.Compat + "'"},
+		{!slices.Contains(preallocations, o.Preallocation), blockdev.ErrInvalid,
+			"Parameter 'preallocation' does not accept value '" + o.Preallocation + "'"},
+		{!slices.Contains(compressions, o.Compression), blockdev.ErrInvalid,
+			"Parameter 'compression-type' does not accept value '" + o.Compression + "'"},
 		{!powerOfTwo(cs) || cs < 1<<minClusterBits || cs > 1<<maxClusterBits, blockdev.ErrInvalid,
 			"Cluster size must be a power of two between 512 and 2048k"},
 		{o.Preallocation != "" && o.Preallocation != preallocOff && r.Backing.Name != "", blockdev.ErrInvalid,

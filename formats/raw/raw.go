@@ -42,6 +42,7 @@ var openOptions = blockdev.OptionTable{
 }
 
 var createOptions = blockdev.OptionTable{
+	{Name: "size", Type: blockdev.OptSize, Help: "Virtual disk size"},
 	{Name: "preallocation", Type: blockdev.OptString, Help: "Preallocation mode (allowed values: off, falloc, full)"},
 }
 
