@@ -13,7 +13,7 @@ func (n *Node) Map(off, length int64) (blockdev.Extent, error) {
 	hole, end := n.region(off)
 	e := blockdev.Extent{Kind: blockdev.ExtentData, Len: length, Node: n, Host: off}
 	if hole {
-		e = blockdev.Extent{Kind: blockdev.ExtentZero, Len: length}
+		e = blockdev.Extent{Kind: blockdev.ExtentZero, Len: length, Node: n, Host: off}
 	}
 	if end > off {
 		e.Len = min(length, end-off)
