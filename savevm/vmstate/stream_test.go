@@ -398,7 +398,7 @@ func TestStreamsThatDoNotFit(t *testing.T) {
 			"bus/dev: incoming version_id 1 is too old for local minimum version_id  2"},
 		{"refused by its device", replace(sectionHead, "\x00\x00\x00\x00\x00\x00\x00\x03\x00\x00\x0b\xad"), "register out of range"},
 		{"no footer of RAM", replace("\x7e", "\x7d"), "Missing section footer for ram"},
-		{"footer of another", replace("\x7e\x00\x00\x00\x00", "\x7e\x00\x00\x00\x07"), "Mismatched section id in footer for ram"},
+		{"footer of another", replace("\x7e\x00\x00\x00\x01", "\x7e\x00\x00\x00\x07"), "Mismatched section id in footer for ram"},
 		{"smaller RAM", with(func(c *Contents) { c.RAM[0].Data = c.RAM[0].Data[pageSize:] }),
 			"Size mismatch: ram0: 0x4000 != 0x5000: Invalid argument"},
 		{"unknown block", with(func(c *Contents) { c.RAM[1].Name = "rom1" }), "Unknown ramblock \"rom1\", cannot accept migration"},

@@ -121,10 +121,11 @@ func (s *writer) section(sec Section, d *Description) error {
 	return nil
 }
 
-// begin writes the header of a new section and returns its ID.
+// begin writes the header of a new section and returns its ID. IDs start at 1: QEMU takes
+// a later part of section 0 for one of the first section it has not seen yet.
 func (s *writer) begin(kind uint8, name string, instance, version uint32) uint32 {
-	id := s.lastID
 	s.lastID++
+	id := s.lastID
 	s.encode(func(e *Encoder) {
 		e.Uint8(kind)
 		e.Uint32(id)
