@@ -87,19 +87,37 @@ func (im *Image) zeroNewSpace(old, size int64) error {
 		}
 		old += im.clusterSize - in
 	}
-	if im.version < 3 || im.backingEnd() <= old {
-		return im.commitAll()
-	}
 	end := min(size, im.backingEnd())
-	for off := old; off < end; off += im.l2Span() - off%im.l2Span() {
-		n := min(end-off, im.l2Span()-off%im.l2Span())
-		first := off >> im.clusterBits & (1<<im.l2Bits - 1)
-		hide := func(e uint64, _ bool) (uint64, bool) { return entryZero, e == 0 }
-		if err := im.changeEntries(off/im.l2Span(), first, im.clustersFor(n), hide, discardOther); err != nil {
+	for off := old; off < end; {
+		n := im.clustersFor(min(end-off, im.l2Span()-off%im.l2Span()))
+		n, err := im.hideBacking(off, n)
+		if err != nil {
 			return err
 		}
+		off += n << im.clusterBits
 	}
 	return im.commitAll()
+}
+
+// hideBacking makes up to n unallocated clusters of one L2 table read as zeroes, and says
+// how many. Version 2 has no other way than to write them.
+func (im *Image) hideBacking(off, n int64) (int64, error) {
+	if im.version >= 3 {
+		first := off >> im.clusterBits & (1<<im.l2Bits - 1)
+		hide := func(e uint64, _ bool) (uint64, bool) { return entryZero, e == 0 }
+		return n, im.changeEntries(off/im.l2Span(), first, n, hide, discardOther)
+	}
+	run, err := im.allocate(n, false)
+	if err != nil {
+		return 0, err
+	}
+	if err = writeZeroData(im.file, run.first<<im.clusterBits, run.count<<im.clusterBits); err == nil {
+		err = im.link(allocation{guest: off >> im.clusterBits, run: run})
+	}
+	if err != nil {
+		im.giveBack(run)
+	}
+	return run.count, err
 }
 
 // zeroTail rewrites the cluster that the disk ends in at old, with zeroes behind the end.

@@ -1,0 +1,260 @@
+package qcow2
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/qmon/qmon/blockdev"
+)
+
+// disk is the model of an image: its contents as bytes, and those of its snapshots.
+type disk struct {
+	data    []byte
+	vmState []byte
+	backing []byte
+}
+
+func (d disk) clone() disk {
+	return disk{bytes.Clone(d.data), bytes.Clone(d.vmState), d.backing}
+}
+
+// machine is an image beside its model.
+type machine struct {
+	file      *memory
+	image     *Image
+	backing   *memory
+	model     disk
+	snapshots map[string]disk // by ID
+	version   int
+	cluster   int
+}
+
+// drawMachine makes an image of random options, perhaps over a backing file.
+func drawMachine(t *rapid.T) *machine {
+	m := &machine{file: &memory{}, snapshots: map[string]disk{}, version: rapid.IntRange(2, 3).Draw(t, "version")}
+	m.cluster = 512 << rapid.IntRange(0, 4).Draw(t, "cluster")
+	options := blockdev.Options{"cluster_size": fmt.Sprint(m.cluster), "compat": fmt.Sprintf("v%d", m.version)}
+	if m.version == 3 {
+		options["refcount_bits"] = fmt.Sprint(1 << rapid.IntRange(2, 6).Draw(t, "refcount order"))
+		options["lazy_refcounts"] = rapid.SampledFrom([]string{"on", "off"}).Draw(t, "lazy")
+	}
+	var ref blockdev.Reference
+	size := rapid.IntRange(1, 300).Draw(t, "sectors") * sectorSize
+	if rapid.Bool().Draw(t, "backing") {
+		ref = blockdev.Reference{Name: "base.raw", Format: "raw"}
+		m.backing = &memory{data: pattern(99, rapid.IntRange(1, 300).Draw(t, "backing sectors")*sectorSize)}
+		m.model.backing = m.backing.data
+	}
+	v, err := createOptionTable.Parse(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Create(context.Background(), blockdev.CreateRequest{Filename: "test.qcow2", Size: int64(size), File: m.file, Options: v, Backing: ref}); err != nil {
+		t.Fatal(err)
+	}
+	m.model.data = make([]byte, size)
+	copy(m.model.data, m.model.backing)
+	m.open(t)
+	return m
+}
+
+func (m *machine) open(t *rapid.T) {
+	var err error
+	m.image, err = Open(context.Background(), blockdev.OpenRequest{Filename: "test.qcow2", File: m.file, Mode: writable})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.backing != nil {
+		m.image.SetBacking(m.backing)
+	}
+}
+
+func (m *machine) drawRange(t *rapid.T) (off, n int) {
+	off = rapid.IntRange(0, len(m.model.data)).Draw(t, "off")
+	return off, rapid.IntRange(0, min(len(m.model.data)-off, 9*m.cluster)).Draw(t, "n")
+}
+
+func must(t *rapid.T, err error) {
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (m *machine) Write(t *rapid.T) {
+	off, n := m.drawRange(t)
+	p := pattern(rapid.IntRange(0, 1<<20).Draw(t, "seed"), n)
+	copy(m.model.data[off:], p)
+	_, err := m.image.WriteAt(p, int64(off))
+	must(t, err)
+}
+
+func (m *machine) WriteZeroes(t *rapid.T) {
+	off, n := m.drawRange(t)
+	flags := blockdev.ZeroFlags(0)
+	if rapid.Bool().Draw(t, "unmap") {
+		flags = blockdev.ZeroMayUnmap
+	}
+	clear(m.model.data[off : off+n])
+	must(t, m.image.WriteZeroes(int64(off), int64(n), flags))
+}
+
+// Discard: whole clusters read as zeroes afterwards, others are as they were.
+func (m *machine) Discard(t *rapid.T) {
+	off, n := m.drawRange(t)
+	must(t, m.image.Discard(int64(off), int64(n)))
+	if m.version == 2 && m.backing != nil {
+		return
+	}
+	start := (off + m.cluster - 1) / m.cluster * m.cluster
+	end := (off + n) / m.cluster * m.cluster
+	if off+n == len(m.model.data) {
+		end = off + n
+	}
+	if start < end {
+		clear(m.model.data[start:end])
+	}
+}
+
+func (m *machine) Flush(t *rapid.T) { must(t, m.image.Flush()) }
+
+func (m *machine) WriteVMState(t *rapid.T) {
+	off := rapid.IntRange(0, 40*m.cluster).Draw(t, "off")
+	p := pattern(rapid.IntRange(0, 1<<20).Draw(t, "seed"), rapid.IntRange(1, 3*m.cluster).Draw(t, "n"))
+	if short := off + len(p) - len(m.model.vmState); short > 0 {
+		m.model.vmState = append(m.model.vmState, make([]byte, short)...)
+	}
+	copy(m.model.vmState[off:], p)
+	_, err := m.image.WriteVMState(p, int64(off))
+	must(t, err)
+}
+
+func (m *machine) DiscardVMState(t *rapid.T) {
+	m.model.vmState = nil
+	must(t, m.image.DiscardVMState())
+}
+
+func (m *machine) Snapshot(t *rapid.T) {
+	if len(m.snapshots) > 5 {
+		t.Skip("enough snapshots")
+	}
+	s, err := m.image.CreateSnapshot(blockdev.Snapshot{
+		Name: rapid.SampledFrom([]string{"a", "b", "snapshot with a long name"}).Draw(t, "name"),
+		Date: time.Unix(1e9, 5), VMClock: 7 * time.Second, VMStateSize: int64(len(m.model.vmState)), ICount: blockdev.NoICount,
+	})
+	must(t, err)
+	m.snapshots[s.ID] = m.model.clone()
+	m.model.vmState = nil
+}
+
+func (m *machine) drawSnapshot(t *rapid.T) string {
+	list, err := m.image.Snapshots()
+	must(t, err)
+	if len(list) == 0 {
+		t.Skip("no snapshots")
+	}
+	return list[rapid.IntRange(0, len(list)-1).Draw(t, "snapshot")].ID
+}
+
+func (m *machine) Apply(t *rapid.T) {
+	id := m.drawSnapshot(t)
+	must(t, m.image.ApplySnapshot(id))
+	m.model = m.snapshots[id].clone()
+}
+
+func (m *machine) Delete(t *rapid.T) {
+	id := m.drawSnapshot(t)
+	must(t, m.image.DeleteSnapshot(id))
+	delete(m.snapshots, id)
+}
+
+func (m *machine) Resize(t *rapid.T) {
+	size := rapid.IntRange(1, 400).Draw(t, "sectors") * sectorSize
+	err := m.image.Resize(int64(size), blockdev.ResizeOptions{Shrink: true})
+	if m.version == 2 && len(m.snapshots) > 0 {
+		if err == nil {
+			t.Fatal("a version 2 image with snapshots was resized")
+		}
+		return
+	}
+	must(t, err)
+	if grow := size - len(m.model.data); grow > 0 {
+		m.model.data = append(m.model.data, make([]byte, grow)...)
+	}
+	if size != len(m.model.data) || true {
+		m.model.vmState = nil
+	}
+	m.model.data = m.model.data[:size]
+}
+
+func (m *machine) Reopen(t *rapid.T) {
+	must(t, m.image.Close())
+	m.open(t)
+}
+
+// Crash opens the file as it is, in the middle of everything: data that was not flushed is
+// there too, since this file keeps the order of writes.
+func (m *machine) Abandon(t *rapid.T) {
+	must(t, m.image.Flush())
+	m.open(t)
+}
+
+// Check compares everything with the model.
+func (m *machine) Check(t *rapid.T) {
+	compareDisk(t, "present", m.image, m.model)
+	for id, model := range m.snapshots {
+		n, err := m.image.OpenSnapshot(id)
+		must(t, err)
+		compareDisk(t, "snapshot "+id, n.(interface {
+			blockdev.Node
+			blockdev.VMStateStore
+		}), model)
+		must(t, n.Close())
+	}
+	res, err := m.image.Check(context.Background(), blockdev.CheckOptions{Report: func(f blockdev.Finding) { t.Error(f.Text) }})
+	must(t, err)
+	if res.Corruptions+res.Leaks+res.CheckErrors > 0 {
+		t.Fatalf("check: %+v", res)
+	}
+}
+
+func compareDisk(t *rapid.T, what string, n interface {
+	blockdev.Node
+	blockdev.VMStateStore
+}, model disk) {
+	if n.Size() != int64(len(model.data)) {
+		t.Fatalf("%s: size %d, want %d", what, n.Size(), len(model.data))
+	}
+	got := make([]byte, len(model.data))
+	_, err := n.ReadAt(got, 0)
+	must(t, err)
+	for i := range got {
+		if got[i] != model.data[i] {
+			t.Fatalf("%s: byte %#x is %#x, want %#x", what, i, got[i], model.data[i])
+		}
+	}
+	state := make([]byte, len(model.vmState)+100)
+	_, err = n.ReadVMState(state, 0)
+	must(t, err)
+	if !bytes.Equal(state, append(bytes.Clone(model.vmState), make([]byte, 100)...)) {
+		t.Fatalf("%s: VM state differs", what)
+	}
+}
+
+func TestImageBehavesAsItsModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := drawMachine(t)
+		t.Repeat(map[string]func(*rapid.T){
+			"write": m.Write, "zero": m.WriteZeroes, "discard": m.Discard, "flush": m.Flush,
+			"vmstate": m.WriteVMState, "discard vmstate": m.DiscardVMState,
+			"snapshot": m.Snapshot, "apply": m.Apply, "delete": m.Delete,
+			"resize": m.Resize, "reopen": m.Reopen, "abandon": m.Abandon,
+			"": m.Check,
+		})
+		must(t, m.image.Close())
+	})
+}
