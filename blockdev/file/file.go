@@ -125,7 +125,8 @@ func (n *Node) openFile() error {
 	}
 	n.f = f
 	if err := n.examine(); err != nil {
-		return errors.Join(err, f.Close())
+		_ = f.Close() // what examine found is the error to report
+		return err
 	}
 	if n.locks {
 		if err := lockFile(f, n.name, n.writable); err != nil {
