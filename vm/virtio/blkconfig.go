@@ -56,6 +56,13 @@ func (b *Block) Config() []byte {
 	return c
 }
 
+// LoadConfig implements Function: only the write cache is the driver's.
+func (b *Block) LoadConfig(c []byte) {
+	if len(c) > cfgWriteback {
+		b.writeback = c[cfgWriteback] != 0
+	}
+}
+
 func (b *Block) cylinders() uint16 {
 	n := b.capacity / (geometryHeads * geometrySectors)
 	return uint16(min(max(n, minCylinders), maxCylinders))

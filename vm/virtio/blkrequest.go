@@ -137,12 +137,6 @@ func (r *blkRequest) getID(in Buffers, serial string) {
 // needsDrive tells if there is anything left to do.
 func (r *blkRequest) needsDrive() bool { return r.status == statusOK && r.kind != blkGetID }
 
-// again is a request that failed as it was before.
-func (r *blkRequest) again() *blkRequest {
-	r.status, r.err, r.written = statusOK, nil, 0
-	return r
-}
-
 // run does the work. It is called on a goroutine of its own and touches nothing but the
 // request, its buffers and the drive.
 func (r *blkRequest) run(d *blockdev.Drive) {

@@ -209,19 +209,23 @@ func (b *Block) policy(r *blkRequest) blockdev.ErrorAction {
 	return action
 }
 
-// retry starts the requests again that stopped the machine.
+// retry looks at the queue again when the machine goes on: requests that stopped it are
+// there, and on a machine just loaded those that nobody has looked at.
 func (b *Block) retry() {
-	held := b.held
-	b.held = nil
-	for _, r := range held {
-		b.submit(r.again())
+	for _, q := range b.slot.queues {
+		b.Notify(q)
 	}
 }
 
-// Drain implements vm.Drainer.
+// Drain implements vm.Drainer. Requests that stopped the machine go back into the queue:
+// so the whole state is in the rings, and a snapshot of it can be loaded anywhere.
 func (b *Block) Drain() {
 	b.pool.wait()
 	b.deliver()
+	for _, r := range b.held {
+		r.queue.Unpop(r.chain)
+	}
+	b.held = nil
 }
 
 // Reset implements both vm.Device and Function: requests in flight are waited for, as
@@ -311,5 +315,5 @@ func (w *workers) wait() {
 	}
 }
 
-// States implements vm.Device.
-func (b *Block) States() []vm.State { return nil }
+// States implements vm.Device: one section for the device and its slot.
+func (b *Block) States() []vm.State { return []vm.State{sectionState{b.slot}} }

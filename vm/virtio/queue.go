@@ -183,6 +183,18 @@ func (q *Queue) Push(c *Chain, n uint32) {
 	q.store16(q.used+usedIdx, q.usedIdx)
 }
 
+// Unpop makes a chain that was taken the next one to be taken. It is written into the
+// available ring in front of those still to come, over an entry that the driver has done
+// with.
+func (q *Queue) Unpop(c *Chain) {
+	q.inFlight--
+	if !q.slot.running() || !q.ready {
+		return
+	}
+	q.lastAvail--
+	q.store16(q.avail+availRing+2*uint64(int(q.lastAvail)%q.size), c.Head)
+}
+
 // Signal interrupts the driver for what was pushed, if it wants to be.
 func (q *Queue) Signal() {
 	if q.slot.running() && q.ready && q.wantsInterrupt() {

@@ -23,6 +23,9 @@ type Function interface {
 	Config() []byte
 	// WriteConfig is told what the driver wrote into the config space.
 	WriteConfig(off int, p []byte)
+	// LoadConfig takes over what a driver can have changed in a config space that was
+	// saved, of any length.
+	LoadConfig(c []byte)
 	// Notify says that there are new buffers in the queue, or may be.
 	Notify(q *Queue)
 	// Reset drops all requests, those in flight too: none touches a queue after it.
