@@ -38,6 +38,9 @@ type Disk struct {
 	Bus    string // "virtio-mmio-bus.0"; "" for the free slot of the highest address
 	ID     string // the user's id, or ""
 	Serial string
+	// Path is the name under which info block shows the device; "" for what QEMU would
+	// call it.
+	Path string
 }
 
 // Board is a machine of this type.
@@ -163,8 +166,12 @@ func (b *Board) AddDisk(d Disk) error {
 	if err != nil {
 		return err
 	}
-	path := "/machine/peripheral/" + d.ID
-	if d.ID == "" {
+	path := d.Path
+	switch {
+	case path != "":
+	case d.ID != "":
+		path = "/machine/peripheral/" + d.ID
+	default:
 		path = fmt.Sprintf("/machine/peripheral-anon/device[%d]", b.unnamed)
 	}
 	disk, err := virtio.NewBlock(virtio.BlockConfig{

@@ -7,7 +7,7 @@ import (
 	"github.com/qmon/qmon/internal/peer"
 )
 
-const ubootPrompt = "=> "
+const ubootPrompt = "\n=> "
 
 // debianBoot is OpenSBI and U-Boot as Debian installs them.
 func debianBoot(t *testing.T) Boot {
