@@ -37,7 +37,8 @@ type Comparison struct {
 	Difference Difference
 	// Offset of the first difference, rounded down to 512 bytes.
 	Offset int64
-	// SizesDiffer is set if one image is longer; what it has more was expected to be zero.
+	// SizesDiffer is set if one image goes on where the other ends, after both were the
+	// same; what it has more was expected to be zero.
 	SizesDiffer bool
 }
 
@@ -79,8 +80,8 @@ type comparer struct {
 
 func (c *comparer) run() (Comparison, error) {
 	sizeA, sizeB := c.a.node.Size(), c.b.node.Size()
-	res := Comparison{SizesDiffer: sizeA != sizeB}
-	if res.SizesDiffer && c.o.Strict {
+	var res Comparison
+	if sizeA != sizeB && c.o.Strict {
 		res.Difference = DifferentSize
 		return res, nil
 	}
@@ -90,6 +91,7 @@ func (c *comparer) run() (Comparison, error) {
 	if done, err := c.walk(&res, 0, common, c.compareAt); done || err != nil {
 		return res, err
 	}
+	res.SizesDiffer = sizeA != sizeB
 	longer := c.a
 	if sizeB > sizeA {
 		longer = c.b

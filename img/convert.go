@@ -2,10 +2,7 @@ package img
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 
 	"github.com/qmon/qmon/blockdev"
 )
@@ -19,7 +16,8 @@ type ConvertOptions struct {
 	Snapshot SnapshotName
 	// Target is the image to be written. Its Options are for opening it.
 	Target Source
-	// Create are the options for creating the target, as in CreateOptions.
+	// Create are the options for creating the target, as in CreateOptions. Its size is
+	// that of the sources, whatever they say.
 	Create                 blockdev.Options
 	Backing, BackingFormat string
 	// Existing writes into a target that is there already, instead of creating it.
@@ -180,10 +178,8 @@ func (c *conversion) plan() (*createPlan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !p.values.Has(optSize) {
-		size := c.src.Size()
-		co.Size = &size
-	}
+	size := c.src.Size()
+	co.Size = &size
 	if err := p.setSize(co); err != nil {
 		return nil, err
 	}
@@ -236,25 +232,13 @@ func (c *conversion) fill(ctx context.Context) (err error) {
 // plainNode hides a node's other abilities, so that zeroes are written to it as bytes.
 type plainNode struct{ blockdev.Node }
 
-// fileExists tells if there is something at name before it is created.
-func fileExists(name string) bool {
-	_, err := os.Lstat(name)
-	return !errors.Is(err, fs.ErrNotExist)
-}
-
 // discardTarget makes sure that nothing half-written looks like an image.
 func (c *conversion) discardTarget(existed bool) {
-	name := c.o.Target.Filename
-	if st, err := os.Stat(name); err != nil || !st.Mode().IsRegular() {
-		return
-	}
+	name, what := c.o.Target.Filename, "removed"
 	if existed {
-		if os.Truncate(name, 0) == nil {
-			c.o.warn(fmt.Sprintf("The unfinished image '%s' was emptied.\n", c.o.Target.label()))
-		}
-		return
+		what = "emptied"
 	}
-	if os.Remove(name) == nil {
-		c.o.warn(fmt.Sprintf("The unfinished image '%s' was removed.\n", c.o.Target.label()))
+	if existed && emptyFile(name) || !existed && removeFile(name) {
+		c.o.warn(fmt.Sprintf("The unfinished image '%s' was %s.\n", c.o.Target.label(), what))
 	}
 }

@@ -32,7 +32,7 @@ type CreateOptions struct {
 	Announce func(line string)
 }
 
-// Create makes an image.
+// Create makes an image. If it fails, a file that was not there before is not there after.
 func Create(ctx context.Context, o CreateOptions) error {
 	plan, err := o.plan(ctx)
 	if err != nil {
@@ -220,7 +220,12 @@ func (p *createPlan) create(ctx context.Context) error {
 	if p.backing.Name == "" && p.backing.Format != "" {
 		return invalid("create", p.filename, "Backing format cannot be used without backing file")
 	}
-	return p.session.graph().Create(ctx, p.driver.Name, p.filename, p.size, p.options, p.backing)
+	existed := fileExists(p.filename)
+	err := p.session.graph().Create(ctx, p.driver.Name, p.filename, p.size, p.options, p.backing)
+	if err != nil && !existed {
+		removeFile(p.filename)
+	}
+	return err
 }
 
 // protocolOf finds the driver that a file name selects: by its prefix, or "file".

@@ -75,9 +75,6 @@ func mapEntry(g *blockdev.Graph, off int64, st blockdev.Status) MapEntry {
 		Data:    st.Kind == blockdev.ExtentData || st.Kind == blockdev.ExtentOpaque,
 		Offset:  -1,
 	}
-	if !e.Present {
-		e.Depth = 0
-	}
 	if st.Node != nil && st.Kind != blockdev.ExtentOpaque {
 		e.Offset = st.Host
 		if w, ok := g.VertexOf(st.Node); ok {

@@ -2,6 +2,7 @@ package img
 
 import (
 	"context"
+	"errors"
 	"math"
 	"slices"
 
@@ -27,6 +28,10 @@ type ResizeOptions struct {
 
 // preallocations are the words of ResizeOptions.Preallocation.
 var preallocations = []string{"", "off", "metadata", "falloc", "full"}
+
+// ErrShrink says that an image would become smaller without ResizeOptions.Shrink;
+// ShrinkWarning tells its user why that is worth a thought.
+var ErrShrink = errors.New("Use the --shrink option to perform a shrink operation.")
 
 // ShrinkWarning is what Resize warns of where it refuses to shrink an image.
 const ShrinkWarning = "Shrinking an image will delete all data beyond the shrunken image's end. " +
@@ -70,15 +75,8 @@ func (o ResizeOptions) newSize(present int64) (int64, error) {
 	case size <= present && o.Preallocation != "" && o.Preallocation != "off":
 		return refuse("Preallocation can only be used for growing images")
 	case size < present && !o.Shrink:
-		_, err := refuse("Use the --shrink option to perform a shrink operation.")
-		return 0, &ShrinkError{err}
+		return 0, &blockdev.Error{Kind: blockdev.ErrInvalid, Op: "resize", File: o.Image.label(),
+			Offset: blockdev.NoOffset, Err: ErrShrink}
 	}
 	return size, nil
 }
-
-// ShrinkError says that an image would become smaller without ResizeOptions.Shrink;
-// [ShrinkWarning] tells its user why that is worth a thought.
-type ShrinkError struct{ error }
-
-// Unwrap gives the error of the block layer.
-func (e *ShrinkError) Unwrap() error { return e.error }

@@ -1,0 +1,83 @@
+package img
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/img"
+)
+
+const checkSyntax = "[--image-opts] [-q] [-f fmt] [--output=ofmt] [-T src_cache] [-U] filename"
+
+// Exit statuses of check.
+const (
+	statusCorrupt      = 2
+	statusLeaks        = 3
+	statusNotSupported = 63
+)
+
+func runCheck(t *tool, args []string) (int, error) {
+	var src sourceFlags
+	var output outputFlag
+	fs := newFlagSet()
+	src.add(fs)
+	src.addForceShare(fs)
+	output.add(fs)
+	cache := fs.StringP("cache", "T", "writeback", "")
+	quiet := fs.BoolP("quiet", "q", false, "")
+	fs.VarP(funcValue(checkRepair), "repair", "r", "")
+	operands, err := parseOptions(fs, args, false)
+	if err != nil {
+		return statusFailed, err
+	}
+	if len(operands) != 1 {
+		return statusFailed, usagef("Expecting one image file name")
+	}
+	asJSON, err := output.json()
+	if err != nil {
+		return statusFailed, err
+	}
+	if err := src.check(); err != nil {
+		return statusFailed, err
+	}
+	o := img.CheckOptions{Session: t.session()}
+	if o.Image, err = src.source(operands[0], *cache); err != nil {
+		return statusFailed, err
+	}
+	o.Repair.Report = func(f blockdev.Finding) { fmt.Fprintln(t.stderr, f.Text) }
+	r, err := img.Check(t.ctx, o)
+	if errors.Is(err, blockdev.ErrNotSupported) && r == nil {
+		return statusNotSupported, err
+	}
+	if err != nil {
+		return statusFailed, err
+	}
+	switch {
+	case asJSON:
+		fmt.Fprint(t.stdout, r.JSON())
+	case !*quiet:
+		fmt.Fprint(t.stdout, r.Text())
+	}
+	return checkStatus(r), nil
+}
+
+func checkRepair(mode string) error {
+	switch mode {
+	case "leaks", "all":
+		return errors.New("repairing is not supported yet")
+	}
+	return usagef("Unknown option value for -r (expecting 'leaks' or 'all'): %s", mode)
+}
+
+func checkStatus(r *img.CheckReport) int {
+	switch {
+	case r.Corruptions > 0:
+		return statusCorrupt
+	case r.Leaks > 0:
+		return statusLeaks
+	case r.CheckErrors > 0:
+		return statusFailed
+	}
+	return statusOK
+}

@@ -1,0 +1,137 @@
+package img
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/blockdev/driveopt"
+	"github.com/qmon/qmon/img"
+	"github.com/qmon/qmon/internal/qemuopts"
+)
+
+// session is what the library is called with: references are followed, as QEMU does.
+func (t *tool) session() img.Session {
+	return img.Session{
+		Gate: blockdev.FollowGate{},
+		Warn: func(text string) { fmt.Fprint(t.stderr, text) },
+	}
+}
+
+// sourceFlags are the options about an image that is opened.
+type sourceFlags struct {
+	format     string
+	imageOpts  bool
+	forceShare bool
+}
+
+func (s *sourceFlags) add(fs *pflag.FlagSet) {
+	fs.StringVarP(&s.format, "format", "f", "", "")
+	fs.BoolVar(&s.imageOpts, "image-opts", false, "")
+	addObject(fs)
+}
+
+func (s *sourceFlags) addForceShare(fs *pflag.FlagSet) {
+	fs.BoolVarP(&s.forceShare, "force-share", "U", false, "")
+}
+
+func (s *sourceFlags) check() error {
+	if s.imageOpts && s.format != "" {
+		return errors.New("--image-opts and --format are mutually exclusive")
+	}
+	return nil
+}
+
+// source names the image that operand stands for.
+func (s *sourceFlags) source(operand, cache string) (img.Source, error) {
+	src := img.Source{Filename: operand, Format: s.format, ForceShare: s.forceShare}
+	if s.imageOpts {
+		src = imageOptsSource(operand)
+		src.ForceShare = s.forceShare
+	}
+	if cache == "" {
+		return src, nil
+	}
+	mode, ok := driveopt.CacheMode(cache)
+	if !ok {
+		return src, fmt.Errorf("Invalid source cache option: %s", cache)
+	}
+	src.Cache = mode
+	return src, nil
+}
+
+func imageOptsSource(operand string) img.Source {
+	options := blockdev.Options{}
+	for _, p := range qemuopts.Parse(operand, "") {
+		options[p.Key] = p.Value
+	}
+	return img.Source{Options: options, Label: operand}
+}
+
+// addObject adds --object, which is about secrets and TLS: nothing here takes them yet.
+func addObject(fs *pflag.FlagSet) {
+	fs.Var(funcValue(func(string) error { return errors.New("--object is not supported yet") }), "object", "")
+}
+
+// outputFlag is --output.
+type outputFlag struct{ word string }
+
+func (o *outputFlag) add(fs *pflag.FlagSet) { fs.StringVar(&o.word, "output", "human", "") }
+
+func (o *outputFlag) json() (bool, error) {
+	switch o.word {
+	case "human":
+		return false, nil
+	case "json":
+		return true, nil
+	}
+	return false, errors.New("--output must be used with human or json as argument.")
+}
+
+// createOptions collects -o, which may be given several times.
+type createOptions struct {
+	options blockdev.Options
+	help    bool
+}
+
+func (c *createOptions) add(fs *pflag.FlagSet) {
+	c.options = blockdev.Options{}
+	fs.VarP(funcValue(c.set), "options", "o", "")
+}
+
+func (c *createOptions) set(s string) error {
+	if strings.HasPrefix(s, ",") || strings.HasSuffix(s, ",") && !strings.HasSuffix(s, ",,") {
+		return fmt.Errorf("Invalid option list: %s", s)
+	}
+	for _, p := range qemuopts.Parse(s, "") {
+		if (p.Key == "help" || p.Key == "?") && p.Value == "on" {
+			c.help = true
+			continue
+		}
+		c.options[p.Key] = p.Value
+	}
+	return nil
+}
+
+// sizeArgument reads a size; what says in messages what it is for.
+func sizeArgument(what, s string) (int64, error) {
+	n, err := blockdev.ParseSize(s)
+	switch {
+	case err == nil:
+		return n, nil
+	case errors.Is(err, blockdev.ErrRange):
+		return 0, fmt.Errorf("Invalid %s specified. Must be between 0 and 9223372036854775807.", what)
+	}
+	return 0, &twoLines{
+		"Invalid " + what + " specified. You may use k, M, G, T, P or E suffixes for",
+		"kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.",
+	}
+}
+
+// twoLines is a message whose lines are both reported as messages.
+type twoLines [2]string
+
+func (l *twoLines) Error() string { return l[0] + "\n" + l[1] }

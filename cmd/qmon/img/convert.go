@@ -1,0 +1,191 @@
+package img
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/qmon/qmon/blockdev/driveopt"
+	"github.com/qmon/qmon/img"
+	"github.com/qmon/qmon/internal/qemuopts"
+)
+
+const convertSyntax = "[--image-opts] [--target-image-opts] [--target-is-zero] [-U] [-p] [-q] [-n] " +
+	"[-f fmt] [-t cache] [-T src_cache] [-O output_fmt] [-B backing_file [-F backing_fmt]] [-o options] " +
+	"[-l snapshot] [-S sparse_size] [-m workers] [-W] filename [filename2 [...]] output_filename"
+
+// Limits of convert's options, as QEMU has them.
+const (
+	maxWorkers    = 16
+	sparseUnit    = 512
+	maxSparseSize = 16 << 20
+)
+
+// convertFlags are the options of convert.
+type convertFlags struct {
+	o                      img.ConvertOptions
+	src                    sourceFlags
+	create                 createOptions
+	targetFormat           string
+	targetImageOpts        bool
+	cache, srcCache        string
+	progress, quiet        bool
+	sparseGiven, offloaded bool
+}
+
+func (c *convertFlags) flagSet() *pflag.FlagSet {
+	fs := newFlagSet()
+	c.src.add(fs)
+	c.src.addForceShare(fs)
+	c.create.add(fs)
+	fs.StringVarP(&c.targetFormat, "output-format", "O", "", "")
+	fs.StringVarP(&c.o.Backing, "backing", "B", "", "")
+	fs.StringVarP(&c.o.BackingFormat, "backing-format", "F", "", "")
+	fs.StringVarP(&c.cache, "cache", "t", "unsafe", "")
+	fs.StringVarP(&c.srcCache, "source-cache", "T", "writeback", "")
+	fs.BoolVarP(&c.progress, "progress", "p", false, "")
+	fs.BoolVarP(&c.quiet, "quiet", "q", false, "")
+	fs.BoolVarP(&c.o.Existing, "no-create", "n", false, "")
+	fs.BoolVar(&c.o.TargetIsZero, "target-is-zero", false, "")
+	fs.BoolVar(&c.targetImageOpts, "target-image-opts", false, "")
+	fs.BoolVarP(&c.offloaded, "copy-offload", "C", false, "")
+	fs.BoolP("out-of-order", "W", false, "")
+	fs.VarP(funcValue(c.setSparse), "sparse", "S", "")
+	fs.VarP(funcValue(c.setWorkers), "workers", "m", "")
+	fs.VarP(funcValue(c.setSnapshot), "snapshot", "l", "")
+	fs.VarP(notYet("-r"), "rate-limit", "r", "")
+	for _, f := range []struct{ name, letter, text string }{
+		{"compress", "c", "-c"}, {"salvage", "", "--salvage"}, {"bitmaps", "", "--bitmaps"},
+	} {
+		fs.VarPF(notYet(f.text), f.name, f.letter, "").NoOptDefVal = "true"
+	}
+	return fs
+}
+
+// notYet refuses an option.
+func notYet(option string) funcValue {
+	return func(string) error { return fmt.Errorf("the option %s is not supported yet", option) }
+}
+
+func (c *convertFlags) setSparse(s string) error {
+	n, err := sizeArgument("buffer size for sparse output", s)
+	if err != nil {
+		return err
+	}
+	if n%sparseUnit != 0 || n > maxSparseSize {
+		return fmt.Errorf("Invalid buffer size for sparse output specified. Valid sizes are multiples of %d "+
+			"up to %d. Select 0 to disable sparse detection (fully allocates output).", sparseUnit, maxSparseSize)
+	}
+	c.o.Sparse, c.o.Dense, c.sparseGiven = n, n == 0, true
+	return nil
+}
+
+func (c *convertFlags) setWorkers(s string) error {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 || n > maxWorkers {
+		return fmt.Errorf("Invalid number of coroutines. Allowed number of coroutines is between 1 and %d", maxWorkers)
+	}
+	c.o.Workers = n
+	return nil
+}
+
+// setSnapshot reads "ID_OR_NAME", or "snapshot.id=ID,snapshot.name=NAME".
+func (c *convertFlags) setSnapshot(s string) error {
+	if !strings.HasPrefix(s, "snapshot.") {
+		c.o.Snapshot = img.SnapshotName{Any: s}
+		return nil
+	}
+	for _, p := range qemuopts.Parse(s, "") {
+		switch p.Key {
+		case "snapshot.id":
+			c.o.Snapshot.ID = p.Value
+		case "snapshot.name":
+			c.o.Snapshot.Name = p.Value
+		default:
+			return &twoLines{
+				"Invalid parameter '" + p.Key + "'",
+				"Failed in parsing snapshot param '" + s + "'",
+			}
+		}
+	}
+	return nil
+}
+
+func runConvert(t *tool, args []string) (int, error) {
+	c := &convertFlags{}
+	c.o.Session = t.session()
+	operands, err := parseOptions(c.flagSet(), args, false)
+	if err != nil {
+		return statusFailed, err
+	}
+	if err := c.check(); err != nil {
+		return statusFailed, err
+	}
+	if c.create.help {
+		target := ""
+		if len(operands) > 0 {
+			target = operands[len(operands)-1]
+		}
+		return statusOK, t.optionHelp(target, c.targetFormat)
+	}
+	if len(operands) < 2 {
+		return statusFailed, errors.New("Must specify image file name")
+	}
+	if err := c.name(operands); err != nil {
+		return statusFailed, err
+	}
+	bar := t.newProgress(c.progress && !c.quiet, "convert", convertStep)
+	c.o.Progress = bar.update
+	if err := img.Convert(t.ctx, c.o); err != nil {
+		return statusFailed, err
+	}
+	bar.complete()
+	bar.end()
+	return statusOK, nil
+}
+
+// check refuses options that do not go together.
+func (c *convertFlags) check() error {
+	if c.targetFormat == "" && !c.targetImageOpts {
+		c.targetFormat = "raw"
+	}
+	switch {
+	case c.offloaded && c.sparseGiven:
+		return errors.New("Cannot enable copy offloading when -S is used")
+	case c.targetImageOpts && c.targetFormat != "":
+		return errors.New("--image-opts and --format are mutually exclusive")
+	case c.targetImageOpts && !c.o.Existing:
+		return errors.New("--target-image-opts requires use of -n flag")
+	case c.o.TargetIsZero && !c.o.Existing:
+		return errors.New("--target-is-zero requires use of -n flag")
+	case c.o.Existing && len(c.create.options) > 0:
+		return errors.New("-o has no effect when skipping image creation")
+	}
+	return c.src.check()
+}
+
+// name fills in the sources and the target.
+func (c *convertFlags) name(operands []string) error {
+	last := len(operands) - 1
+	for _, s := range operands[:last] {
+		src, err := c.src.source(s, c.srcCache)
+		if err != nil {
+			return err
+		}
+		c.o.Sources = append(c.o.Sources, src)
+	}
+	c.o.Target = img.Source{Filename: operands[last], Format: c.targetFormat}
+	if c.targetImageOpts {
+		c.o.Target = imageOptsSource(operands[last])
+	}
+	mode, ok := driveopt.CacheMode(c.cache)
+	if !ok {
+		return fmt.Errorf("Invalid cache option: %s", c.cache)
+	}
+	c.o.Target.Cache = mode
+	c.o.Create = c.create.options
+	return nil
+}

@@ -1,0 +1,190 @@
+// Package img is the command line of qemu-img: `qmon img ...`, or the program called as
+// qemu-img.
+//
+//	argv -> parseOptions -> a command's run -> call of the library img -> text, exit status
+//
+// A command is one file: its options, what it prints, and the statuses that it ends with.
+// All that it does lies in the library.
+package img
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/qmon/qmon/blockdev"
+	_ "github.com/qmon/qmon/blockdev/all" // protocols
+	_ "github.com/qmon/qmon/formats/all"  // formats
+	"github.com/qmon/qmon/internal/release"
+)
+
+// Exit statuses that all commands share.
+const (
+	statusOK     = 0
+	statusFailed = 1
+	// statusInterrupted is what a shell shows for a program that SIGINT ended.
+	statusInterrupted = 130
+)
+
+// Main runs one command line and returns the exit status. prog is how messages call the
+// program; args follow it.
+func Main(prog string, args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	t := &tool{ctx: ctx, prog: prog, stdout: os.Stdout, stderr: os.Stderr}
+	return t.main(args)
+}
+
+// tool is one run of the program.
+type tool struct {
+	ctx            context.Context
+	prog           string
+	stdout, stderr io.Writer
+}
+
+// command is one of the program's.
+type command struct {
+	name   string
+	syntax string
+	// run returns an exit status; an error is printed and turns statusOK into statusFailed.
+	run func(t *tool, args []string) (int, error)
+}
+
+// commands in the order help lists them. Those without run are not there yet.
+var commands []command
+
+func init() {
+	commands = []command{
+		{"amend", "", nil},
+		{"bench", "", nil},
+		{"bitmap", "", nil},
+		{"check", checkSyntax, runCheck},
+		{"commit", "", nil},
+		{"compare", compareSyntax, runCompare},
+		{"convert", convertSyntax, runConvert},
+		{"create", createSyntax, runCreate},
+		{"dd", "", nil},
+		{"info", infoSyntax, runInfo},
+		{"map", mapSyntax, runMap},
+		{"measure", "", nil},
+		{"snapshot", snapshotSyntax, runSnapshot},
+		{"rebase", "", nil},
+		{"resize", resizeSyntax, runResize},
+	}
+}
+
+func (t *tool) main(args []string) int {
+	status, err := t.dispatch(args)
+	switch {
+	case err == nil:
+		return status
+	case errors.Is(err, errHelp):
+		fmt.Fprint(t.stdout, t.help())
+		return statusOK
+	case t.ctx.Err() != nil:
+		t.errorf("interrupted")
+		return statusInterrupted
+	}
+	t.report(err)
+	if u := (usageError{}); errors.As(err, &u) {
+		fmt.Fprintf(t.stderr, "Try '%s --help' for more information\n", t.prog)
+	}
+	if status == statusOK {
+		status = statusFailed
+	}
+	return status
+}
+
+// dispatch reads the options before the command, and runs it.
+func (t *tool) dispatch(args []string) (int, error) {
+	fs := newFlagSet()
+	version := fs.BoolP("version", "V", false, "")
+	fs.StringP("trace", "T", "", "")
+	args, err := parseOptions(fs, args, true)
+	if err != nil {
+		return statusFailed, err
+	}
+	if *version {
+		fmt.Fprint(t.stdout, versionText())
+		return statusOK, nil
+	}
+	if fs.Changed("trace") {
+		return statusFailed, errors.New("tracing is not supported")
+	}
+	if len(args) == 0 {
+		return statusFailed, usagef("Not enough arguments")
+	}
+	for _, c := range commands {
+		switch {
+		case c.name != args[0]:
+		case c.run == nil:
+			return statusFailed, fmt.Errorf("the command '%s' is not supported yet", c.name)
+		default:
+			return c.run(t, args[1:])
+		}
+	}
+	return statusFailed, usagef("Command not found: %s", args[0])
+}
+
+// newFlagSet is a set of options with the help option that all have.
+func newFlagSet() *pflag.FlagSet {
+	fs := pflag.NewFlagSet("", pflag.ContinueOnError)
+	fs.SortFlags = false
+	fs.BoolP("help", "h", false, "")
+	return fs
+}
+
+// report prints an error as QEMU words it.
+func (t *tool) report(err error) {
+	if l := (*twoLines)(nil); errors.As(err, &l) {
+		t.errorf("%s", l[0])
+		t.errorf("%s", l[1])
+		return
+	}
+	t.errorf("%s", blockdev.Message(err))
+}
+
+func (t *tool) errorf(format string, args ...any) {
+	fmt.Fprintf(t.stderr, "%s: %s\n", t.prog, fmt.Sprintf(format, args...))
+}
+
+func versionText() string {
+	return fmt.Sprintf("qemu-img version %s (behaviour followed by qmon %s)\n", release.QEMU, release.Version())
+}
+
+func (t *tool) help() string {
+	var b strings.Builder
+	b.WriteString(versionText())
+	fmt.Fprintf(&b, "usage: %s [-h] [-V] command [options]\n\nCommands:\n", t.prog)
+	for _, c := range commands {
+		if c.run != nil {
+			fmt.Fprintf(&b, "  %s %s\n", c.name, c.syntax)
+		}
+	}
+	b.WriteString(helpNotes)
+	var names []string
+	for _, d := range blockdev.Drivers() {
+		names = append(names, d.Name)
+	}
+	fmt.Fprintf(&b, "\nSupported formats: %s\n", strings.Join(names, " "))
+	return b.String()
+}
+
+const helpNotes = `
+  fmt      a format's name; found by looking at the image where it is not given
+  cache    none, writeback, writethrough, directsync or unsafe
+  size     bytes, or with a suffix k, M, G, T, P, E: powers of 1024
+  options  name=value,...; -o help lists what a format has
+  snapshot a snapshot's ID or name, or snapshot.id=ID,snapshot.name=NAME
+
+  --image-opts   the file name is a list of options: driver=qcow2,file.filename=a.qcow2
+  -U             open images that others are writing to
+  -p, -q         show progress; print errors only
+  --output       human or json
+`

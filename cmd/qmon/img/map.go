@@ -1,0 +1,57 @@
+package img
+
+import (
+	"fmt"
+
+	"github.com/qmon/qmon/img"
+)
+
+const mapSyntax = "[--image-opts] [-f fmt] [--start-offset=offset] [--max-length=len] [--output=ofmt] [-U] filename"
+
+func runMap(t *tool, args []string) (int, error) {
+	var src sourceFlags
+	var output outputFlag
+	o := img.MapOptions{Session: t.session(), Length: -1}
+	fs := newFlagSet()
+	src.add(fs)
+	src.addForceShare(fs)
+	output.add(fs)
+	fs.VarP(sizeVar("start offset", &o.Start), "start-offset", "s", "")
+	fs.VarP(sizeVar("max length", &o.Length), "max-length", "l", "")
+	operands, err := parseOptions(fs, args, false)
+	if err != nil {
+		return statusFailed, err
+	}
+	if len(operands) != 1 {
+		return statusFailed, usagef("Expecting one image file name")
+	}
+	asJSON, err := output.json()
+	if err != nil {
+		return statusFailed, err
+	}
+	if err := src.check(); err != nil {
+		return statusFailed, err
+	}
+	if o.Image, err = src.source(operands[0], ""); err != nil {
+		return statusFailed, err
+	}
+	m, err := img.Map(t.ctx, o)
+	if err != nil {
+		return statusFailed, err
+	}
+	if asJSON {
+		fmt.Fprint(t.stdout, m.JSON())
+		return statusOK, nil
+	}
+	text, err := m.Text()
+	fmt.Fprint(t.stdout, text)
+	return statusOK, err
+}
+
+// sizeVar is an option that is a size; what says in messages what it is for.
+func sizeVar(what string, into *int64) funcValue {
+	return func(s string) (err error) {
+		*into, err = sizeArgument(what, s)
+		return err
+	}
+}

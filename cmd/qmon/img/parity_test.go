@@ -1,0 +1,373 @@
+package img
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/shlex"
+
+	"github.com/qmon/qmon/internal/peer"
+)
+
+// fixtures are the images that every parity case starts with, made by the real qemu-img.
+var fixtures = []string{
+	"qemu-img create -q a.raw 1M",
+	"qemu-img create -q -f qcow2 a.qcow2 1M",
+	"qemu-img create -q -f qcow2 d.qcow2 3M",
+	"qemu-io -f qcow2 -c 'write -P 5 256k 1M' -c 'write -z 2M 128k' d.qcow2",
+	"qemu-img convert -O raw d.qcow2 d.raw",
+	"cp --sparse=always d.raw e.raw",
+	"qemu-io -f raw -c 'write -P 6 1000000 100' e.raw",
+	"cp --sparse=always d.raw long.raw",
+	"truncate -s 5M long.raw",
+	"cp --sparse=always long.raw longer.raw",
+	"qemu-io -f raw -c 'write -P 6 4M 4k' longer.raw",
+	"qemu-img create -q -f qcow2 -b d.qcow2 -F qcow2 o.qcow2",
+	"qemu-io -f qcow2 -c 'write -P 7 1M 128k' -c 'write -z 0 64k' o.qcow2",
+	"qemu-img create -q -f qcow2 -b ../a.raw -F raw sub/o.qcow2 3M",
+	"qemu-img create -q -f qcow2 -o compat=0.10 v2.qcow2 1M",
+	"qemu-img create -q -f qcow2 -o lazy_refcounts=on,cluster_size=512,refcount_bits=1 odd.qcow2 1M",
+	"qemu-img create -q -f qcow2 -u -b missing.raw -F raw orphan.qcow2 1M",
+	"cp d.qcow2 s.qcow2",
+	"qemu-img snapshot -c one s.qcow2",
+	"qemu-io -f qcow2 -c 'write -P 9 0 64k' s.qcow2",
+	"qemu-img snapshot -c 'a rather long name of a snapshot' s.qcow2",
+	"qemu-img snapshot -c 7 s.qcow2",
+	"qemu-img convert -c -O qcow2 d.qcow2 c.qcow2",
+	"qemu-img create -q -f qcow2 empty.qcow2 0",
+}
+
+// parityCases are command lines, several in a row between semicolons, that give the same
+// output and status with qemu-img and with us, and leave images that hold the same.
+var parityCases = []string{
+	// the program
+	"", "frobnicate", "--bogus", "-Q", "-T",
+	// create
+	"create", "create n.raw", "create -f foo n.raw 1M", "create n.raw foo", "create n.raw -1",
+	"create n.raw 1Q", "create n.raw 8E", "create n.raw 999999999999E", "create n.raw 1M 2M",
+	"create n.raw 1M", "create n.raw 1000", "create -q n.raw 1M", "create -f qcow2 n.q 1.5M",
+	"create -f qcow2 n.q 1M", "create -f qcow2 n.q 1000", "create -f qcow2 n.q 0",
+	"create -f qcow2 -o help n.q", "create -f qcow2 -o '?'", "create -o help", "create -o help n.raw",
+	"create -f qcow2 -o cluster_size=foo n.q 1M", "create -f qcow2 -o bogus=1 n.q 1M",
+	"create -f qcow2 -o cluster_size=100 n.q 1M", "create -f qcow2 -o cluster_size=4M n.q 1M",
+	"create -f qcow2 -o cluster_size=4k n.q 1M", "create -f qcow2 -o compat=foo n.q 1M",
+	"create -f qcow2 -o compat=0.10 n.q 1M", "create -f qcow2 -o compat=v2 n.q 1M",
+	"create -f qcow2 -o lazy_refcounts=on,compat=0.10 n.q 1M", "create -f qcow2 -o lazy_refcounts=on n.q 1M",
+	"create -f qcow2 -o lazy_refcounts=maybe n.q 1M", "create -f qcow2 -o lazy_refcounts n.q 1M",
+	"create -f qcow2 -o refcount_bits=3 n.q 1M", "create -f qcow2 -o refcount_bits=foo n.q 1M",
+	"create -f qcow2 -o refcount_bits=1,compat=0.10 n.q 1M", "create -f qcow2 -o refcount_bits=64 n.q 1M",
+	"create -f qcow2 -o preallocation=foo n.q 1M", "create -f qcow2 -o preallocation=metadata n.q 1M",
+	"create -f qcow2 -o preallocation=full n.q 1M", "create -f qcow2 -o preallocation=falloc n.q 1M",
+	"create -o preallocation=full n.raw 1M", "create -o preallocation=metadata n.raw 1M",
+	"create -o preallocation=falloc n.raw 1M",
+	"create -f qcow2 -o size=5M n.q", "create -f qcow2 -o size=5M n.q 1M",
+	"create -f qcow2 -o ,bogus n.q 1M", "create -f qcow2 -o cluster_size=64k, n.q 1M",
+	"create -f qcow2 -o cluster_size=64k -o lazy_refcounts=on n.q 64k",
+	"create -f qcow2 -o compression_type=foo n.q 1M", "create -f qcow2 -o compression_type=zstd n.q 1M",
+	"create -f qcow2 -b missing -F raw n.q", "create -f qcow2 -b missing -F raw n.q 1M",
+	"create -f qcow2 -b d.qcow2 -F foo n.q", "create -f qcow2 -b a.raw -F qcow2 n.q",
+	"create -f qcow2 -b d.qcow2 -F qcow2 n.q", "create -f qcow2 -b d.qcow2 -F qcow2 n.q 9M",
+	"create -f qcow2 -b a.raw -F raw n.q", "create -f qcow2 -b ../a.raw -F raw sub/n.q",
+	"create -f qcow2 -u -b missing -F raw n.q 1M", "create -f qcow2 -u -b missing -F raw n.q",
+	"create -f qcow2 -u -b missing n.q 1M", "create -f qcow2 -b '' n.q 1M",
+	"create -f raw -b a.raw n.raw 1M", "create -f raw -b a.raw -F raw n.raw 1M", "create -f raw -F raw n.raw 1M",
+	"create -f qcow2 -F qcow2 n.q 1M", "create -f qcow2 -b n.q -F qcow2 n.q 1M",
+	"create -f qcow2 -o backing_file=d.qcow2,backing_fmt=qcow2 n.q",
+	"create -f qcow2 -b a,,b.raw -u -F raw n.q 1M",
+	"create -f qcow2 missing/n.q 1M", "create missing/n.raw 1M", "create -f qcow2 sub 1M",
+	"create nosuch:n.raw 1M", "create -f qcow2 n.q 7E", "create -f qcow2 n.q 9E",
+	// info
+	"info a.raw", "info a.qcow2", "info v2.qcow2", "info odd.qcow2", "info s.qcow2", "info c.qcow2", "info o.qcow2",
+	"info sub/o.qcow2", "info orphan.qcow2", "info empty.qcow2", "info -f raw a.qcow2",
+	"info --output=json a.raw", "info --output=json a.qcow2", "info --output json s.qcow2",
+	"info --output=json v2.qcow2", "info --output=json sub/o.qcow2", "info --output=json orphan.qcow2",
+	"info --backing-chain sub/o.qcow2", "info --backing-chain o.qcow2", "info --back --outp json o.qcow2",
+	"info --output=json --backing-chain a.raw", "info --backing-chain orphan.qcow2",
+	"info -U a.qcow2", "info missing", "info", "info a b", "info --output=xml a.raw", "info -f foo a.raw",
+	"info -f qcow2 a.raw", "info --foo", "info -Z", "info -f", "info --output", "info --o=json a.raw",
+	"info --backing-chain=3 a.raw", "info sub", "info ''",
+	"info --image-opts driver=qcow2,file.filename=a.qcow2", "info --image-opts file.filename=a.qcow2",
+	"info --image-opts -f qcow2 driver=qcow2,file.filename=a.qcow2",
+	"info --image-opts driver=qcow2,file.filename=a.qcow2,bogus=1",
+	"info --image-opts driver=raw,file.filename=a.raw,offset=512,size=1024",
+	`info 'json:{"driver":"qcow2","file":{"driver":"file","filename":"a.qcow2"}}'`,
+	`info 'json:{"driver":"qcow2","file.filename":"sub/o.qcow2"}'`,
+	// check
+	"check a.qcow2", "check -q a.qcow2", "check d.qcow2", "check c.qcow2", "check s.qcow2", "check o.qcow2", "check odd.qcow2",
+	"check --output=json a.qcow2", "check --output=json d.qcow2", "check --output=json c.qcow2",
+	"check a.raw", "check --output=json a.raw", "check -f raw a.qcow2", "check -r foo a.qcow2", "check -T foo a.qcow2",
+	"check", "check missing", "check --output=x a.qcow2", "check -f foo a.qcow2", "check orphan.qcow2",
+	"check a.qcow2 d.qcow2",
+	// map
+	"map a.raw", "map a.qcow2", "map d.raw", "map d.qcow2", "map o.qcow2", "map sub/o.qcow2", "map c.qcow2", "map empty.qcow2",
+	"map --output=json a.raw", "map --output=json a.qcow2", "map --output=json d.raw", "map --output=json d.qcow2",
+	"map --output=json o.qcow2", "map --output=json sub/o.qcow2", "map --output=json c.qcow2",
+	"map --output=json empty.qcow2", "map --output=json s.qcow2", "map --output=json odd.qcow2",
+	"map -s 1M -l 1M d.qcow2", "map -s 1M -l 1M --output=json d.qcow2", "map -s 1000 -l 1000 --output=json d.qcow2",
+	"map -s 20M --output=json d.qcow2", "map -s 1M -l 0 d.qcow2", "map -s 1M -l 0 --output=json d.qcow2",
+	"map --start-offset=1M --max-length=2M d.qcow2", "map -s foo d.qcow2", "map -l foo d.qcow2", "map -s -1 d.qcow2",
+	"map -s 8E d.qcow2", "map", "map missing", "map --output=q a.raw", "map orphan.qcow2",
+	"create -q -f qcow2 -o preallocation=metadata n.q 1M; map --output=json n.q; map n.q",
+	// snapshot
+	"snapshot s.qcow2", "snapshot -l s.qcow2", "snapshot -q -l s.qcow2", "snapshot -U -l s.qcow2", "snapshot -l a.raw",
+	"snapshot -l a.qcow2", "snapshot -c x a.qcow2; snapshot -l a.qcow2", "snapshot -c '' a.qcow2; snapshot -l a.qcow2",
+	"snapshot -c one s.qcow2; snapshot -l s.qcow2; snapshot -d one s.qcow2; snapshot -l s.qcow2",
+	"snapshot -d 2 s.qcow2", "snapshot -d 7 s.qcow2; snapshot -l s.qcow2; check s.qcow2",
+	"snapshot -a one s.qcow2; compare s.qcow2 d.qcow2; check s.qcow2", "snapshot -a 2 s.qcow2; compare s.qcow2 d.qcow2",
+	"snapshot -a 7 s.qcow2", "snapshot -a nosuch s.qcow2", "snapshot -d nosuch s.qcow2", "snapshot -c x a.raw",
+	"snapshot -d x a.raw", "snapshot -a x a.raw", "snapshot", "snapshot -l -c x a.qcow2", "snapshot -c x -d y a.qcow2",
+	"snapshot -l missing", "snapshot -l a b", "snapshot -f qcow2 -l a.qcow2", "snapshot -U -c u a.qcow2",
+	"snapshot -c x orphan.qcow2", "snapshot -c x v2.qcow2; snapshot -l v2.qcow2",
+	"snapshot --image-opts -l driver=qcow2,file.filename=s.qcow2",
+	// compare
+	"compare d.qcow2 d.raw", "compare d.raw d.qcow2", "compare d.qcow2 e.raw", "compare -s d.qcow2 d.raw", "compare -s d.raw d.raw",
+	"compare d.raw long.raw", "compare long.raw d.raw", "compare -s d.raw long.raw", "compare d.raw longer.raw",
+	"compare -q d.raw longer.raw", "compare -q d.raw d.qcow2", "compare d.raw", "compare a b c", "compare missing d.raw",
+	"compare d.raw missing", "compare -f foo d.raw d.raw", "compare -F foo d.raw d.raw", "compare -T foo d.raw d.raw",
+	"compare -f qcow2 d.raw d.raw", "compare --bad", "compare -U d.raw d.raw", "compare -s e.raw d.raw", "compare a.raw d.raw",
+	"compare --image-opts file.filename=d.raw file.filename=d.qcow2", "compare o.qcow2 d.qcow2", "compare c.qcow2 d.raw",
+	"compare -f raw -F qcow2 d.raw d.qcow2", "compare -p d.raw d.qcow2", "compare -p d.raw e.raw", "compare empty.qcow2 empty.qcow2",
+	"compare -p -q d.raw d.qcow2", "compare -q missing d.raw", "compare -s a.qcow2 a.raw", "compare -s a.raw v2.qcow2",
+	// resize
+	"resize a.qcow2 2M; info a.qcow2; check a.qcow2", "resize d.qcow2 +1M; info d.qcow2", "resize d.qcow2 -1M",
+	"resize --shrink d.qcow2 -1M; info d.qcow2; check d.qcow2", "resize -q a.qcow2 2M", "resize a.qcow2", "resize",
+	"resize a.qcow2 foo", "resize missing 1M", "resize a.raw 2M", "resize -f raw a.raw 3M; info a.raw",
+	"resize -f raw d.raw 1M", "resize --shrink -f raw d.raw 1M; info d.raw", "resize -f raw a.raw +1000",
+	"resize -q -f raw d.raw 1M", "resize --preallocation=full -f raw a.raw 2M", "resize --preallocation=foo -f raw a.raw 2M",
+	"resize --preallocation=metadata -f raw a.raw 3M", "resize --preallocation=full --shrink -f raw d.raw 1M",
+	"resize --preallocation=metadata a.qcow2 4M; check a.qcow2", "resize --preallocation=falloc a.qcow2 4M",
+	"resize --preallocation=full a.qcow2 4M", "resize v2.qcow2 4M; snapshot -c s v2.qcow2; resize v2.qcow2 5M",
+	"resize a.qcow2 -100M", "resize --shrink a.qcow2 -100M", "resize --shrink a.qcow2 0", "resize a.qcow2 9E", "resize a.qcow2 7E",
+	"resize a.qcow2 1000", "resize a.qcow2 2M 3M", "resize --image-opts file.filename=a.qcow2 8M",
+	"resize -f qcow2 --image-opts file.filename=a.qcow2 8M", "resize +1M", "resize a.qcow2 +foo", "resize 1M a.qcow2",
+	"resize -f foo a.qcow2 1M", "resize a.qcow2 +1", "resize orphan.qcow2 2M",
+	// convert
+	"convert", "convert a.raw", "convert -O qcow2 d.raw n.q; check n.q; compare n.q d.raw", "convert d.qcow2 n.raw; compare n.raw d.raw",
+	"convert -O raw c.qcow2 n.raw; compare n.raw d.raw", "convert -O qcow2 o.qcow2 n.q; compare n.q o.qcow2; info n.q",
+	"convert -O foo a.raw n.q", "convert -f foo a.raw n.q", "convert missing n.q", "convert -O qcow2 -o help a.raw n.q",
+	"convert -O qcow2 -o bogus=1 a.raw n.q", "convert -O qcow2 -o cluster_size=4k,compat=0.10 d.raw n.q; info n.q; compare n.q d.raw",
+	"convert -O qcow2 -B d.qcow2 o.qcow2 n.q", "convert -O qcow2 -B d.qcow2 -F qcow2 o.qcow2 n.q; info n.q; compare n.q o.qcow2; map n.q",
+	"convert -O qcow2 -b d.qcow2 -F qcow2 o.qcow2 n.q", "convert -O qcow2 -F qcow2 o.qcow2 n.q",
+	"convert -O raw -B d.qcow2 -F qcow2 o.qcow2 n.q", "convert -O qcow2 -o backing_file=d.qcow2 o.qcow2 n.q",
+	"convert -O qcow2 -B missing -F qcow2 d.qcow2 n.q", "convert -O qcow2 -B d.qcow2 -F qcow2 d.raw n.q; compare n.q d.raw",
+	"convert -S foo d.qcow2 n", "convert -S 1000 d.qcow2 n", "convert -S 512 d.qcow2 n; compare n d.raw",
+	"convert -S 64k -O qcow2 d.raw n; compare n d.raw", "convert -S 0 -O qcow2 a.raw n; check n",
+	"convert -m 0 d.qcow2 n", "convert -m 17 d.qcow2 n", "convert -m foo d.qcow2 n", "convert -m 16 -W d.qcow2 n; compare n d.raw",
+	"convert -t foo d.qcow2 n", "convert -T foo d.qcow2 n", "convert -t writeback -T none d.qcow2 n; compare n d.raw",
+	"convert -l one s.qcow2 n; compare n d.raw", "convert -l nosuch s.qcow2 n", "convert -l 2 s.qcow2 n; compare n s.qcow2",
+	"convert -l snapshot.name=one s.qcow2 n; compare n d.raw", "convert -l snapshot.id=1 s.qcow2 n; compare n d.raw",
+	"convert -l snapshot.foo=1 s.qcow2 n", "convert -l snapshot.id=9 s.qcow2 n", "convert -l x a.raw n", "convert -l x s.qcow2 a.raw n",
+	"convert -n -O raw d.qcow2 missing.raw", "convert -n -O qcow2 d.qcow2 a.qcow2", "convert -n -O raw d.qcow2 long.raw; compare long.raw d.raw",
+	"convert -n -O qcow2 a.qcow2 d.qcow2; compare d.qcow2 a.qcow2; check d.qcow2", "convert -n -o cluster_size=4k -O qcow2 d.qcow2 a.qcow2",
+	"convert --target-is-zero -O qcow2 d.qcow2 n", "create -q -f qcow2 n 3M; convert --target-is-zero -n -O qcow2 d.qcow2 n; compare n d.raw",
+	"convert --image-opts -f raw a.raw n", "convert --image-opts driver=qcow2,file.filename=d.qcow2 -O raw n; compare n d.raw",
+	"create -q n 3M; convert --target-image-opts -n d.qcow2 driver=raw,file.filename=n; compare n d.raw",
+	"convert --target-image-opts d.qcow2 driver=raw,file.filename=n", "convert --target-image-opts -O raw -n d.qcow2 driver=raw,file.filename=n",
+	"convert a.raw d.qcow2 n; info n; check -f raw n", "convert -O qcow2 a.raw d.qcow2 c.qcow2 n; check n", "convert -B d.qcow2 -F qcow2 -O qcow2 a.raw d.raw n",
+	"convert d.qcow2 d.qcow2", "convert -q -p d.qcow2 n", "convert -U d.qcow2 n; compare n d.raw", "convert -C -S 4k d.qcow2 n",
+	"convert -O qcow2 -o preallocation=metadata d.qcow2 n; check n; compare n d.raw", "convert d.qcow2 missing/n",
+	"convert -O qcow2 -o size=20M d.qcow2 n; info n", "convert -p empty.qcow2 n", "convert orphan.qcow2 n",
+}
+
+// knownDifferences are cases where we differ on purpose, or not yet do the same.
+var knownDifferences = map[string]string{
+	"create -f qcow2 -o help n.q":        noEncryption,
+	"create -f qcow2 -o '?'":             noEncryption,
+	"convert -O qcow2 -o help a.raw n.q": noEncryption,
+	"create -o help":                     "preallocation is an option of our raw driver, of QEMU's file driver",
+	"create -q -f qcow2 -o preallocation=metadata n.q 1M; map --output=json n.q; map n.q": "where clusters lie, and that there are holes below them",
+	"info --image-opts driver=raw,file.filename=a.raw,offset=512,size=1024":               "the members of descriptions are sorted",
+	"create -o preallocation=metadata n.raw 1M":                                           "what is unfinished is removed",
+	"snapshot -a x a.raw": "QEMU warns twice",
+	"resize a.qcow2 7E":   "words of the error",
+	"convert -O qcow2 -B missing -F qcow2 d.qcow2 n.q": "what is unfinished is removed",
+	"convert -t foo d.qcow2 n":                         "options are checked before the target is created",
+}
+
+const noEncryption = "encrypted images are not supported yet"
+
+// outcome is what a user sees of a command line.
+type outcome struct {
+	Stdout, Stderr string
+	Status         int
+}
+
+func TestParity(t *testing.T) {
+	peer.Need(t, "qemu-img", "qemu-io", "cp", "truncate")
+	template := makeFixtures(t)
+	for _, c := range parityCases {
+		t.Run(c, func(t *testing.T) {
+			theirs, ours := copyOf(t, template), copyOf(t, template)
+			var differences []string
+			for i, line := range strings.Split(c, ";") {
+				args, err := shlex.Split(line)
+				if err != nil {
+					t.Fatal(err)
+				}
+				want, got := runPeer(t, theirs, args), runOurs(t, ours, args)
+				if diff := cmp.Diff(want, got); diff != "" {
+					differences = append(differences, fmt.Sprintf("command %d, %q (-qemu-img +ours):\n%s", i+1, args, diff))
+				}
+			}
+			differences = append(differences, imageDifferences(t, theirs, ours)...)
+			switch reason := knownDifferences[c]; {
+			case reason == "":
+				for _, d := range differences {
+					t.Error(d)
+				}
+			case len(differences) == 0:
+				t.Errorf("the same now, but listed as: %s", reason)
+			}
+		})
+	}
+}
+
+func makeFixtures(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "sub"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range fixtures {
+		args, err := shlex.Split(line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(args[0], args[1:]...)
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", line, err, out)
+		}
+	}
+	return dir
+}
+
+func copyOf(t *testing.T, template string) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "images")
+	if out, err := exec.Command("cp", "-a", "--sparse=always", template, dir).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return dir
+}
+
+// runPeer runs the real qemu-img.
+func runPeer(t *testing.T, dir string, args []string) outcome {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	cmd := exec.Command("qemu-img", args...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &stdout, &stderr
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return normalize(stdout.String(), stderr.String(), cmd.ProcessState.ExitCode())
+}
+
+// runOurs runs the same within the test.
+func runOurs(t *testing.T, dir string, args []string) outcome {
+	t.Helper()
+	t.Chdir(dir)
+	var stdout, stderr bytes.Buffer
+	tool := &tool{ctx: context.Background(), prog: "qemu-img", stdout: &stdout, stderr: &stderr}
+	status := tool.main(args)
+	return normalize(stdout.String(), stderr.String(), status)
+}
+
+// varying are the parts of the output that may differ from run to run, or with how a
+// file was written.
+var varying = []struct {
+	pattern *regexp.Regexp
+	with    string
+}{
+	{regexp.MustCompile(`disk size: .*`), "disk size: SIZE"},
+	{regexp.MustCompile(`"actual-size": \d+`), `"actual-size": SIZE`},
+	{regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`), "YYYY-MM-DD hh:mm:ss"},
+	{regexp.MustCompile(`"date-n?sec": \d+`), `"date": DATE`},
+	{regexp.MustCompile(`[\d.]+% fragmented`), "N% fragmented"}, // we write in parallel
+}
+
+func normalize(stdout, stderr string, status int) outcome {
+	for _, v := range varying {
+		stdout = v.pattern.ReplaceAllString(stdout, v.with)
+		stderr = v.pattern.ReplaceAllString(stderr, v.with)
+	}
+	return outcome{stdout, stderr, status}
+}
+
+// imageDifferences has the real qemu-img look at what both sides left behind.
+func imageDifferences(t *testing.T, theirs, ours string) (differences []string) {
+	t.Helper()
+	add := func(what string, diff any) { differences = append(differences, fmt.Sprintf("%s:\n%v", what, diff)) }
+	names := imagesIn(t, theirs)
+	if diff := cmp.Diff(names, imagesIn(t, ours)); diff != "" {
+		add("files (-qemu-img's +ours)", diff)
+		return differences
+	}
+	for _, name := range names {
+		if sameFile(t, filepath.Join(theirs, name), filepath.Join(ours, name)) {
+			continue
+		}
+		info := []string{"info", "--output=json", name}
+		if diff := cmp.Diff(runPeer(t, theirs, info), runPeer(t, ours, info)); diff != "" {
+			add(name+" (-qemu-img's +ours)", diff)
+		}
+		if name == "orphan.qcow2" {
+			continue
+		}
+		if got := runPeer(t, ours, []string{"check", name}); got.Status != statusOK && got.Status != statusNotSupported {
+			add("check of our "+name, got)
+		}
+		both := []string{"compare", filepath.Join(theirs, name), filepath.Join(ours, name)}
+		if got := runPeer(t, ours, both); got.Status != statusOK && !strings.Contains(got.Stderr, "Could not open") {
+			add("comparison with our "+name, got)
+		}
+	}
+	return differences
+}
+
+func imagesIn(t *testing.T, dir string) []string {
+	t.Helper()
+	var names []string
+	for _, pattern := range []string{"*", "sub/*"} {
+		found, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range found {
+			if st, err := os.Stat(f); err == nil && st.Mode().IsRegular() {
+				name, _ := filepath.Rel(dir, f)
+				names = append(names, name)
+			}
+		}
+	}
+	return names
+}
+
+func sameFile(t *testing.T, a, b string) bool {
+	t.Helper()
+	contents := make([][]byte, 2)
+	for i, name := range []string{a, b} {
+		st, err := os.Stat(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st.Size() > 64<<20 {
+			return false
+		}
+		if contents[i], err = os.ReadFile(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return bytes.Equal(contents[0], contents[1])
+}
