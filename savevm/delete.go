@@ -11,14 +11,15 @@ import (
 // error. Call it from any goroutine but the machine's own.
 func Delete(ctx context.Context, m *vm.Machine, name string) error {
 	var err error
-	if e := m.Do(func() { err = deleteAll(ctx, m, name) }); e != nil {
+	work := func(all []disk) error { return deleteAll(ctx, all, name) }
+	if e := m.Do(func() { err = withDisks(m, work) }); e != nil {
 		return e
 	}
 	return err
 }
 
-func deleteAll(ctx context.Context, m *vm.Machine, tag string) error {
-	all := disks(m)
+// deleteAll is Delete on the machine's goroutine.
+func deleteAll(ctx context.Context, all []disk, tag string) error {
 	if err := requireSnapshots(all); err != nil {
 		return err
 	}

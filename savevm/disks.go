@@ -1,6 +1,8 @@
 package savevm
 
 import (
+	"errors"
+
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/vm"
 )
@@ -13,18 +15,37 @@ type disk struct {
 	snapshots blockdev.Snapshotter
 }
 
-// disks lists the machine's drives that hold something writable.
-func disks(m *vm.Machine) []disk {
-	var out []disk
+// withDisks calls fn with the machine's drives that hold something writable. The media stay
+// open meanwhile, also if somebody takes one out.
+func withDisks(m *vm.Machine, fn func(all []disk) error) error {
+	var all []disk
+	var held []*blockdev.Vertex
 	for _, d := range m.Drives().All() {
 		v := d.Medium()
 		if v == nil || d.ReadOnly() {
 			continue
 		}
+		held = append(held, v.Ref())
 		s, _ := v.Node.(blockdev.Snapshotter)
-		out = append(out, disk{d, v.Node, s})
+		all = append(all, disk{d, v.Node, s})
 	}
-	return out
+	err := fn(all)
+	for _, v := range held {
+		err = both(err, v.Unref())
+	}
+	return err
+}
+
+// both is errors.Join, except that a single error stays what it is, so that its words are
+// found.
+func both(a, b error) error {
+	switch {
+	case a == nil:
+		return b
+	case b == nil:
+		return a
+	}
+	return errors.Join(a, b)
 }
 
 // requireSnapshots fails if one of the disks cannot keep snapshots.

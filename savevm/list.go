@@ -28,8 +28,15 @@ type Listing struct {
 }
 
 // List tells which snapshots the machine's drives hold. Any goroutine may call it.
-func List(m *vm.Machine) (Listing, error) {
-	all := disks(m)
+func List(m *vm.Machine) (l Listing, err error) {
+	err = withDisks(m, func(all []disk) error {
+		l, err = list(all)
+		return err
+	})
+	return l, err
+}
+
+func list(all []disk) (Listing, error) {
 	state, err := stateDisk(all)
 	if err != nil {
 		return Listing{}, err
@@ -80,8 +87,15 @@ type Usage struct {
 
 // Usages tells what each snapshot holds alone in each image of the machine's drives. Any
 // goroutine may call it.
-func Usages(m *vm.Machine) ([]Usage, error) {
-	all := disks(m)
+func Usages(m *vm.Machine) (out []Usage, err error) {
+	err = withDisks(m, func(all []disk) error {
+		out, err = usages(all)
+		return err
+	})
+	return out, err
+}
+
+func usages(all []disk) ([]Usage, error) {
 	byDisk, err := tables(all)
 	if err != nil {
 		return nil, err

@@ -16,15 +16,15 @@ import (
 // run state. Call it from any goroutine but the machine's own.
 func Load(ctx context.Context, m *vm.Machine, name string) error {
 	var err error
-	if e := m.Do(func() { err = load(ctx, m, name) }); e != nil {
+	work := func(all []disk) error { return load(ctx, m, all, name) }
+	if e := m.Do(func() { err = withDisks(m, work) }); e != nil {
 		return e
 	}
 	return err
 }
 
 // load is Load on the machine's goroutine.
-func load(ctx context.Context, m *vm.Machine, tag string) error {
-	all := disks(m)
+func load(ctx context.Context, m *vm.Machine, all []disk, tag string) error {
 	found, holder, err := find(all, tag)
 	if err != nil {
 		return err
@@ -85,7 +85,7 @@ func find(all []disk, tag string) (found set, holder int, err error) {
 // restore puts disks and machine back. It tells if it has changed anything.
 func restore(m *vm.Machine, all []disk, found set, stream *vmstate.Stream, into []vm.State, progress vmstate.Progress) (changed bool, err error) {
 	for i, d := range all {
-		if err := d.snapshots.ApplySnapshot(found[i].ID); err != nil {
+		if err := d.apply(found[i].ID); err != nil {
 			e := diskError("load", found[i].Name, d, err)
 			if i > 0 {
 				e.Text += " (drives before it have gone back already)"
@@ -105,6 +105,18 @@ func restore(m *vm.Machine, all []disk, found set, stream *vmstate.Stream, into 
 		}
 	}
 	return true, nil
+}
+
+// apply puts a disk back. Its device hears of it if that changes the size.
+func (d disk) apply(id string) error {
+	before := d.node.Size()
+	if err := d.snapshots.ApplySnapshot(id); err != nil {
+		return err
+	}
+	if size := d.node.Size(); size != before {
+		return d.Resize(size)
+	}
+	return nil
 }
 
 // dropStates empties the state areas, which came back with the disks: the snapshots keep

@@ -128,6 +128,37 @@ func TestAnotherProcess(t *testing.T) {
 	})
 }
 
+type resizes struct{ n int }
+
+func (*resizes) MediumChanged(bool)  {}
+func (*resizes) EjectRequested(bool) {}
+func (r *resizes) Resized()          { r.n++ }
+
+// A disk that was resized since goes back to its size, and its device hears of it.
+func TestResizedDisk(t *testing.T) {
+	m := newToy(t, toyConfig{})
+	d := m.image("d0", newImage(t, "a.qcow2"))
+	m.save("s")
+	if err := d.Resize(2 * imageSize); err != nil {
+		t.Fatal(err)
+	}
+	m.save("larger")
+	r := &resizes{}
+	if err := d.Attach("dev0", r); err != nil {
+		t.Fatal(err)
+	}
+	m.load("s")
+	if size, err := d.Size(); size != imageSize || err != nil || r.n != 1 {
+		t.Errorf("size %d, %v, device heard %d times", size, err, r.n)
+	}
+	check(t, d)
+	m.load("larger")
+	if size, _ := d.Size(); size != 2*imageSize {
+		t.Errorf("size %d", size)
+	}
+	check(t, d)
+}
+
 // With -snapshot the snapshots are in the overlay, and the image is not touched.
 func TestOverlay(t *testing.T) {
 	path := newImage(t, "a.qcow2")

@@ -25,15 +25,15 @@ func Save(ctx context.Context, m *vm.Machine, name string) (string, error) {
 // SaveTag is Save with the tag as given, even an empty one.
 func SaveTag(ctx context.Context, m *vm.Machine, tag string) error {
 	var err error
-	if e := m.Do(func() { err = save(ctx, m, tag) }); e != nil {
+	work := func(all []disk) error { return save(ctx, m, all, tag) }
+	if e := m.Do(func() { err = withDisks(m, work) }); e != nil {
 		return e
 	}
 	return err
 }
 
 // save is SaveTag on the machine's goroutine.
-func save(ctx context.Context, m *vm.Machine, tag string) error {
-	all := disks(m)
+func save(ctx context.Context, m *vm.Machine, all []disk, tag string) error {
 	if err := requireSnapshots(all); err != nil {
 		return err
 	}
@@ -142,16 +142,4 @@ func diskError(verb, tag string, d disk, err error) *blockdev.Error {
 	e := blockdev.Errorf(nil, verb+" snapshot", d.Name(), "Could not %s snapshot '%s' on '%s'", verb, tag, d.Name())
 	e.Err = err
 	return e
-}
-
-// both is errors.Join, except that a single error stays what it is, so that its words are
-// found.
-func both(a, b error) error {
-	switch {
-	case a == nil:
-		return b
-	case b == nil:
-		return a
-	}
-	return errors.Join(a, b)
 }
