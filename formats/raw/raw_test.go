@@ -11,6 +11,7 @@ import (
 
 	"github.com/qmon/qmon/blockdev"
 	_ "github.com/qmon/qmon/blockdev/all"
+	"github.com/qmon/qmon/formats/formattest"
 	_ "github.com/qmon/qmon/formats/raw"
 )
 
@@ -72,4 +73,8 @@ func TestProbedDiskRefusesAnotherFormatsMagic(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+func TestConformance(t *testing.T) {
+	formattest.Run(t, formattest.Format{Driver: "raw"})
 }
