@@ -17,6 +17,7 @@ type plainEditor struct {
 	history history
 
 	reading sync.Mutex // one ReadLine at a time
+	atEnd   bool       // the last line had no end: io.EOF comes next; guarded by reading
 	prompt  string     // shown while ReadLine waits; guarded by out
 }
 
@@ -50,16 +51,21 @@ func (e *plainEditor) ReadLine(prompt string) (string, error) {
 // nextLine reads a line. One that is too long is refused as a whole: its beginning may
 // well be another command than the one that was meant.
 func (e *plainEditor) nextLine() (string, error) {
+	if e.atEnd {
+		e.atEnd = false
+		return "", io.EOF
+	}
 	line, err := e.lines.ReadSlice('\n')
 	tooLong := false
 	for err == bufio.ErrBufferFull {
 		tooLong = true
 		line, err = e.lines.ReadSlice('\n')
 	}
-	switch {
-	case e.isShut(), err != nil && len(line) == 0:
+	if e.isShut() || err != nil && len(line) == 0 {
 		return "", io.EOF
-	case tooLong:
+	}
+	e.atEnd = err != nil
+	if tooLong {
 		e.Write([]byte("\nline too long\n"))
 		return "", nil
 	}

@@ -27,6 +27,7 @@ type termEditor struct {
 	history  history
 
 	reading sync.Mutex // one ReadLine at a time
+	over    bool       // readline has told its end, which it does once; guarded by reading
 
 	// Guarded by out.
 	screen  screen
@@ -88,7 +89,7 @@ func (noPainter) Paint(line []rune, _ int) []rune { return line }
 func (e *termEditor) ReadLine(prompt string) (string, error) {
 	e.reading.Lock()
 	defer e.reading.Unlock()
-	if e.isShut() {
+	if e.over || e.isShut() {
 		return "", io.EOF
 	}
 	e.line, e.pos = nil, 0
@@ -96,7 +97,8 @@ func (e *termEditor) ReadLine(prompt string) (string, error) {
 	e.begin(prompt)
 	line, err := e.rl.Readline()
 	e.end()
-	if err != nil || e.isShut() {
+	e.over = err != nil
+	if e.over || e.isShut() {
 		return "", io.EOF
 	}
 	e.history.add(line)
@@ -255,10 +257,9 @@ func (e *termEditor) stop() {
 	e.console.end()
 	e.reading.Lock()
 	defer e.reading.Unlock()
-	for {
-		if _, err := e.rl.Readline(); err != nil {
-			break
-		}
+	for !e.over {
+		_, err := e.rl.Readline()
+		e.over = err != nil
 	}
 	e.rl.Close()
 	e.history.close()
