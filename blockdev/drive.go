@@ -30,7 +30,7 @@ type driveState struct {
 // DriveConfig describes a drive to be made.
 type DriveConfig struct {
 	Name      string // "ide0-hd0", or the user's id
-	Removable bool   // the medium can be changed: CD, floppy, and drives with no device
+	Removable bool   // the device lets the medium be changed: CD, floppy
 	Tray      bool   // has a tray that opens (CD-ROM)
 	ReadOnly  bool   // media are opened read-only
 	Cache     CacheMode
@@ -136,6 +136,10 @@ func (d *Drive) Remove() (*Vertex, error) {
 	}
 	return v, nil
 }
+
+// Removable tells if the medium can be changed: the device is made for that, or there is
+// none.
+func (d *Drive) Removable() bool { return d.config.Removable || d.Attached() == "" }
 
 func noMedium(op, drive string) error { return Errorf(ErrNoMedium, op, drive, "No medium found") }
 

@@ -58,7 +58,7 @@ func (b *Builder) Add(ctx context.Context, s Spec) (*blockdev.Drive, error) {
 	}
 	d := blockdev.NewDrive(blockdev.DriveConfig{
 		Name:      name,
-		Removable: s.CDROM || s.Interface == "floppy" || s.Interface == "none" || s.Interface == "sd",
+		Removable: s.CDROM || s.Interface == "floppy",
 		Tray:      s.CDROM,
 		ReadOnly:  s.ReadOnly || s.CDROM,
 		Cache:     s.Cache,
