@@ -137,7 +137,15 @@ func (b *Board) addDevices(c Config) error {
 	}
 	b.add(uartBase, uartSize, "serial", port)
 	b.add(rtcBase, rtcSize, "goldfish_rtc", clock)
+	m.SkipSections(absent...)
 	return nil
+}
+
+// absent are the sections and RAM blocks in QEMU's saved state of things that this board
+// has not: flash, PCI and the firmware configuration device.
+var absent = []string{
+	"virt.flash0", "virt.flash1", "pflash_cfi01",
+	"0000:00:00.0/gpex_root", "PCIHost", "PCIBUS", "fw_cfg",
 }
 
 // mappedDevice is a device with registers.
