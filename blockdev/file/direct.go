@@ -45,11 +45,12 @@ func (n *Node) readBounced(p []byte, off int64) (int, error) {
 	return total, nil
 }
 
-// writeBounced reads, changes and writes back. Two requests that meet in one aligned
-// block must not do so at once; the end of the file stays where the caller's bytes end.
+// writeBounced reads, changes and writes back. Nothing may happen beside it: another write
+// to one of the blocks would be undone, and so would a file that grows behind the end,
+// which is put back to where the bytes end.
 func (n *Node) writeBounced(p []byte, off int64) error {
-	n.grow.Lock()
-	defer n.grow.Unlock()
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	end := max(n.size.Load(), off+int64(len(p)))
 	_, size := n.window(off, int64(len(p)))
 	buf := alignedBuffer(size, n.align)
@@ -64,8 +65,11 @@ func (n *Node) writeBounced(p []byte, off int64) error {
 		}
 		p, off = p[k:], off+int64(k)
 	}
-	if n.device || end%n.align == 0 {
-		return nil
+	if !n.device && end%n.align != 0 {
+		if err := n.f.Truncate(end); err != nil {
+			return err
+		}
 	}
-	return n.f.Truncate(end)
+	n.grown(end)
+	return nil
 }

@@ -58,7 +58,9 @@ type Node struct {
 	device bool // a block device: its size is fixed
 	locks  bool // locks are taken
 
-	mu       sync.RWMutex // held for reading while f is used, for writing while it is replaced
+	// mu is held for reading while f is used, for writing by what bears nothing beside it:
+	// replacing f, and reading, changing and writing back a block of it.
+	mu       sync.RWMutex
 	f        *os.File
 	writable bool
 
@@ -240,24 +242,28 @@ func (n *Node) readFull(p []byte, off int64) (int, error) {
 
 // WriteAt writes p; a regular file grows as needed.
 func (n *Node) WriteAt(p []byte, off int64) (int, error) {
-	if err := n.checkWrite("write", off, int64(len(p))); err != nil {
+	if err := n.checkWrite("write", off, int64(len(p))); err != nil || len(p) == 0 {
 		return 0, err
 	}
-	n.mu.RLock()
-	defer n.mu.RUnlock()
-	if err := n.writeLocked(p, off); err != nil {
+	write := n.writeShared
+	if !n.aligned(p, off) {
+		write = n.writeBounced
+	}
+	if err := write(p, off); err != nil {
 		return 0, n.ioError("write", off, err)
 	}
-	n.grown(off + int64(len(p)))
 	return len(p), nil
 }
 
-func (n *Node) writeLocked(p []byte, off int64) error {
-	if !n.aligned(p, off) {
-		return n.writeBounced(p, off)
+// writeShared writes beside other requests.
+func (n *Node) writeShared(p []byte, off int64) error {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	if _, err := n.f.WriteAt(p, off); err != nil {
+		return err
 	}
-	_, err := n.f.WriteAt(p, off)
-	return err
+	n.grown(off + int64(len(p)))
+	return nil
 }
 
 // checkWrite tells if a change of the range is allowed.

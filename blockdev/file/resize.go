@@ -53,11 +53,7 @@ func (n *Node) Resize(size int64, o blockdev.ResizeOptions) error {
 	if n.device {
 		return blockdev.Errorf(blockdev.ErrNotSupported, "resize", n.name, "Cannot resize device files")
 	}
-	n.mu.RLock()
-	defer n.mu.RUnlock()
-	n.grow.Lock()
 	old := n.size.Load()
-	n.grow.Unlock()
 	if size < old && o.Preallocation != "" && o.Preallocation != "off" {
 		return blockdev.Errorf(blockdev.ErrNotSupported, "resize", n.name, "Preallocation can't be used for shrinking files")
 	}
@@ -65,48 +61,33 @@ func (n *Node) Resize(size int64, o blockdev.ResizeOptions) error {
 	case "", "off":
 		return n.truncate(size)
 	case "falloc":
-		if err := preallocate(n.f, old, size-old); err != nil {
-			return n.ioError("resize", old, err)
-		}
-		n.grown(size)
-		return nil
+		return n.reserve(old, size-old)
 	case "full":
-		if size == old {
-			return nil
-		}
-		if err := writeZeroBytes(n, old, size-old); err != nil {
-			return err
-		}
-		n.grown(size)
-		return nil
+		return blockdev.WriteZeroBytes(n, old, size-old)
 	}
 	return blockdev.Errorf(blockdev.ErrNotSupported, "resize", n.name, "Unsupported preallocation mode: %s", o.Preallocation)
 }
 
+// reserve makes the file longer, with storage for what is new.
+func (n *Node) reserve(off, length int64) error {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	if err := preallocate(n.f, off, length); err != nil {
+		return n.ioError("resize", off, err)
+	}
+	n.grown(off + length)
+	return nil
+}
+
 // truncate sets the length.
 func (n *Node) truncate(size int64) error {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
 	n.grow.Lock()
 	defer n.grow.Unlock()
 	if err := n.f.Truncate(size); err != nil {
 		return n.ioError("resize", size, err)
 	}
 	n.size.Store(size)
-	return nil
-}
-
-// zeroPiece is how many zeroes are written at once.
-const zeroPiece = 1 << 20
-
-// writeZeroBytes writes zeroes as bytes. n.mu is held for reading.
-func writeZeroBytes(n *Node, off, length int64) error {
-	buf := make([]byte, min(length, zeroPiece))
-	for length > 0 {
-		k := min(length, int64(len(buf)))
-		if err := n.writeLocked(buf[:k], off); err != nil {
-			return n.ioError("write", off, err)
-		}
-		off += k
-		length -= k
-	}
 	return nil
 }

@@ -9,24 +9,25 @@ func (n *Node) WriteZeroes(off, length int64, flags blockdev.ZeroFlags) error {
 	if err := n.checkWrite("write", off, length); err != nil || length == 0 {
 		return err
 	}
-	n.mu.RLock()
-	defer n.mu.RUnlock()
-	if flags&blockdev.ZeroMayUnmap != 0 && n.mode.Unmap {
-		if ok, err := n.punch(off, length); ok {
-			return err
-		}
-	}
-	if ok, err := n.zeroRange(off, length); ok {
+	if ok, err := n.zeroByCall(off, length, flags); ok {
 		return err
 	}
 	if flags&blockdev.ZeroNoFallback != 0 {
 		return blockdev.Errorf(blockdev.ErrNotSupported, "write", n.name, "Operation not supported")
 	}
-	if err := writeZeroBytes(n, off, length); err != nil {
-		return err
+	return blockdev.WriteZeroBytes(n, off, length)
+}
+
+// zeroByCall leaves it to the file system; ok tells that it was tried and err is the outcome.
+func (n *Node) zeroByCall(off, length int64, flags blockdev.ZeroFlags) (ok bool, err error) {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	if flags&blockdev.ZeroMayUnmap != 0 && n.mode.Unmap {
+		if ok, err := n.punch(off, length); ok {
+			return ok, err
+		}
 	}
-	n.grown(off + length)
-	return nil
+	return n.zeroRange(off, length)
 }
 
 // Discard gives the storage of the range back if the mode says so; it reads as zeroes
