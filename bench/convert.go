@@ -1,0 +1,76 @@
+package main
+
+import (
+	"bufio"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+)
+
+// convertRows compare qemu-img convert with qmon img convert.
+func (b *bench) convertRows() []row {
+	raw := filepath.Join(b.dir, "data.raw")
+	qcow2 := filepath.Join(b.dir, "data.qcow2")
+	sparse := filepath.Join(b.dir, "sparse.raw")
+	out := filepath.Join(b.dir, "out")
+	setUp := func() error {
+		if _, err := os.Stat(qcow2); err == nil {
+			return nil
+		}
+		if err := writeData(raw, b.size); err != nil {
+			return err
+		}
+		if err := os.WriteFile(sparse, []byte("x"), 0o600); err != nil {
+			return err
+		}
+		if err := os.Truncate(sparse, 100<<30); err != nil {
+			return err
+		}
+		_, err := command("qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, qcow2)
+		return err
+	}
+	compare := func(name string, args ...string) row {
+		args = append(args, out)
+		side := func(program string, prefix ...string) func() (sample, error) {
+			return func() (sample, error) {
+				if err := setUp(); err != nil {
+					return sample{}, err
+				}
+				if err := os.RemoveAll(out); err != nil {
+					return sample{}, err
+				}
+				return command(program, append(prefix, args...)...)
+			}
+		}
+		return row{name, side(b.qmon, "img", "convert"), side("qemu-img", "convert")}
+	}
+	return []row{
+		compare("convert raw to qcow2", "-f", "raw", "-O", "qcow2", raw),
+		compare("convert qcow2 to raw", "-f", "qcow2", "-O", "raw", qcow2),
+		compare("convert qcow2 to qcow2", "-f", "qcow2", "-O", "qcow2", qcow2),
+		compare("convert sparse 100 GiB to qcow2", "-f", "raw", "-O", "qcow2", sparse),
+	}
+}
+
+// writeData writes a file of data with holes: three random MiB of every four.
+func writeData(name string, size int64) error {
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	w := bufio.NewWriterSize(f, 1<<20)
+	random := rand.NewChaCha8([32]byte{1})
+	chunk := make([]byte, 1<<20)
+	for off := int64(0); off < size; off += int64(len(chunk)) {
+		if off>>20%4 == 3 {
+			clear(chunk)
+		} else if _, err := random.Read(chunk); err != nil {
+			return err
+		}
+		if _, err := w.Write(chunk); err != nil {
+			return err
+		}
+	}
+	return w.Flush()
+}

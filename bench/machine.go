@@ -1,0 +1,145 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"time"
+)
+
+const (
+	openSBI = "/usr/lib/riscv64-linux-gnu/opensbi/generic/fw_dynamic.bin"
+	uBoot   = "/usr/lib/u-boot/qemu-riscv64_smode/uboot.elf"
+	// patience bounds the wait for a prompt.
+	patience = 5 * time.Minute
+)
+
+// machineRows compare the emulators.
+func (b *bench) machineRows() []row {
+	both := func(name string, run func(program string) (sample, error)) row {
+		return row{name,
+			func() (sample, error) { return run(b.qmon) },
+			func() (sample, error) { return run("qemu-system-riscv64") },
+		}
+	}
+	return []row{
+		both("OpenSBI and U-Boot to the prompt", b.boot),
+		both("savevm of filled RAM", func(p string) (sample, error) { return b.snapshot(p, "savevm") }),
+		both("loadvm of filled RAM", func(p string) (sample, error) { return b.snapshot(p, "loadvm") }),
+	}
+}
+
+// boot measures until U-Boot's prompt.
+func (b *bench) boot(program string) (sample, error) {
+	p, err := start(program, "-machine", "virt", "-m", "256", "-nodefaults", "-display", "none",
+		"-serial", "stdio", "-bios", openSBI, "-kernel", uBoot)
+	if err != nil {
+		return sample{}, err
+	}
+	begin := time.Now()
+	s := sample{}
+	err = p.expect("Hit any key to stop autoboot")
+	if err == nil {
+		_, err = io.WriteString(p.in, " ")
+	}
+	if err == nil {
+		err = p.expect("=> ")
+	}
+	s.wall = time.Since(begin)
+	p.end(&s)
+	return s, err
+}
+
+// snapshot measures one monitor command on a machine with b.size of random RAM.
+func (b *bench) snapshot(program, command string) (sample, error) {
+	disk := filepath.Join(b.dir, filepath.Base(program)+".qcow2")
+	fill := filepath.Join(b.dir, "fill.bin")
+	// The firmware's tree and the reset vector need a little of the RAM.
+	if err := writeRandomOnce(fill, b.size-16<<20); err != nil {
+		return sample{}, err
+	}
+	if command == "savevm" {
+		if out, err := exec.Command("qemu-img", "create", "-f", "qcow2", disk, "64M").CombinedOutput(); err != nil {
+			return sample{}, fmt.Errorf("%w: %s", err, out)
+		}
+	}
+	p, err := start(program, "-machine", "virt", "-m", strconv.FormatInt(b.size>>20, 10), "-nodefaults", "-display", "none",
+		"-bios", "none", "-kernel", fill, "-S", "-monitor", "stdio",
+		"-drive", "file="+disk+",if=none,id=d0", "-device", "virtio-blk-device,drive=d0")
+	if err != nil {
+		return sample{}, err
+	}
+	s := sample{}
+	if err = p.expect("(qemu) "); err == nil {
+		begin := time.Now()
+		if _, err = io.WriteString(p.in, command+" a\ninfo status\n"); err == nil {
+			err = p.expect("VM status")
+		}
+		s.wall = time.Since(begin)
+	}
+	io.WriteString(p.in, "quit\n")
+	p.end(&s)
+	return s, err
+}
+
+func writeRandomOnce(name string, size int64) error {
+	if st, err := os.Stat(name); err == nil && st.Size() == size {
+		return nil
+	}
+	return writeData(name, size)
+}
+
+// process is a running emulator with its terminal lines as pipes.
+type process struct {
+	cmd  *exec.Cmd
+	in   io.WriteCloser
+	out  io.Reader
+	seen []byte
+}
+
+func start(program string, args ...string) (*process, error) {
+	cmd := exec.Command(program, args...)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	cmd.Stderr = os.Stderr
+	return &process{cmd: cmd, in: in, out: out}, cmd.Start()
+}
+
+// expect reads until text was printed.
+func (p *process) expect(text string) error {
+	stop := time.AfterFunc(patience, func() { p.cmd.Process.Kill() })
+	defer stop.Stop()
+	buf := make([]byte, 64<<10)
+	for {
+		if i := bytes.Index(p.seen, []byte(text)); i >= 0 {
+			p.seen = p.seen[i+len(text):]
+			return nil
+		}
+		n, err := p.out.Read(buf)
+		p.seen = append(p.seen, buf[:n]...)
+		if err != nil {
+			return errors.Join(fmt.Errorf("%q did not come after %q", text, p.seen), err)
+		}
+	}
+}
+
+// end makes the process end and adds what it used.
+func (p *process) end(s *sample) {
+	p.in.Close()
+	timer := time.AfterFunc(2*time.Second, func() { p.cmd.Process.Kill() })
+	io.Copy(io.Discard, p.out)
+	p.cmd.Wait()
+	timer.Stop()
+	s.addUsage(p.cmd)
+}

@@ -1,0 +1,200 @@
+package system
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/qmon/qmon/internal/qemuopts"
+	"github.com/qmon/qmon/monitor"
+	"github.com/qmon/qmon/serial"
+)
+
+// consoles are the character devices of one run: the guest's serial port, and what
+// monitors listen on.
+type consoles struct {
+	set      serial.Set
+	port     serial.Chardev // of the guest's UART, nil for none
+	monitors []serial.Chardev
+	hooks    serial.MuxHooks
+	program  string
+}
+
+// defaultConsoles fills in -serial and -monitor where they were not given: without
+// graphics both share the terminal.
+func defaultConsoles(o *options) {
+	if o.noDefaults {
+		return
+	}
+	muxed := slices.ContainsFunc(o.serials, func(s string) bool { return strings.HasPrefix(s, "mon:") })
+	needSerial, needMonitor := len(o.serials) == 0, len(o.monitors) == 0 && len(o.mons) == 0 && !muxed
+	elsewhere := "stdio"
+	if o.display == "none" && !o.nographic {
+		elsewhere = "null"
+	}
+	switch {
+	case needSerial && needMonitor && elsewhere == "stdio":
+		o.serials = []string{"mon:stdio"}
+	case needSerial && o.nographic:
+		o.serials = []string{elsewhere}
+	case needSerial && !slices.Contains(o.monitors, "stdio"):
+		o.serials = []string{elsewhere}
+	}
+	if needMonitor && o.nographic && len(o.monitors) == 0 && !needSerial {
+		o.monitors = []string{elsewhere}
+	}
+}
+
+// open makes every character device of the command line.
+func (c *consoles) open(o *options) error {
+	for _, text := range o.chardevs {
+		config, err := serial.ParseChardev(text)
+		if err == nil {
+			_, err = c.make(config, "-chardev "+text)
+		}
+		if err != nil {
+			return &usageError{"-chardev " + text, err.Error()}
+		}
+	}
+	for i, text := range o.serials {
+		if err := c.openSerial(i, text); err != nil {
+			return err
+		}
+	}
+	for i, text := range o.monitors {
+		d, err := c.openArgument(fmt.Sprintf("compat_monitor%d", i), "-monitor", text)
+		if err != nil {
+			return err
+		}
+		if d != nil {
+			c.monitors = append(c.monitors, d)
+		}
+	}
+	for _, a := range o.mons {
+		if err := c.openMon(a); err != nil {
+			return &usageError{a.text, err.Error()}
+		}
+	}
+	return nil
+}
+
+// openSerial makes the device of one -serial; the first is the guest's.
+func (c *consoles) openSerial(i int, text string) error {
+	d, err := c.openArgument(fmt.Sprintf("serial%d", i), "-serial", text)
+	if err != nil || d == nil {
+		return err
+	}
+	// A guest without a serial port leaves the place on a multiplexer taken all the same:
+	// the focus begins there.
+	port, err := serial.Attach(d)
+	if err != nil {
+		return &usageError{"-serial " + text, err.Error()}
+	}
+	if i == 0 {
+		c.port = port
+	}
+	if strings.HasPrefix(text, "mon:") {
+		c.monitors = append(c.monitors, d)
+	}
+	return nil
+}
+
+// openArgument makes the device of a -serial or -monitor; nil for "none".
+func (c *consoles) openArgument(label, option, text string) (serial.Chardev, error) {
+	arg := option + " " + text
+	config, err := serial.Parse(label, text)
+	if err == nil {
+		var d serial.Chardev
+		if d, err = c.make(config, arg); err == nil {
+			return d, nil
+		}
+	}
+	second := fmt.Sprintf("parse error: %s", text)
+	if option == "-serial" {
+		second = serial.SerialError(text)
+	}
+	if errors.Is(err, serial.ErrSyntax) {
+		return nil, &usageError{arg, second}
+	}
+	return nil, &usageError{arg, fmt.Sprintf("%v\n%s: %s: %s", err, c.program, arg, second)}
+}
+
+func (c *consoles) make(config serial.Config, arg string) (serial.Chardev, error) {
+	for _, w := range config.Warnings {
+		fmt.Fprintf(os.Stderr, "%s: %s: warning: %s\n", c.program, arg, w)
+	}
+	config.Hooks = c.hooks
+	config.Info = func(text string) { fmt.Fprintf(os.Stderr, "%s: %s: info: %s\n", c.program, arg, text) }
+	d, err := c.set.Open(config)
+	if err == nil && config.Kind == serial.KindPTY {
+		name := strings.TrimPrefix(d.Filename(), "pty:")
+		fmt.Printf("char device redirected to %s (label %s)\n", name, d.ID())
+	}
+	return d, err
+}
+
+// openMon finds the device of a -mon.
+func (c *consoles) openMon(a argument) error {
+	list := slices.Clone(a.list)
+	id, ok := list.Take("chardev")
+	if !ok {
+		return errors.New("chardev \"(null)\" not found")
+	}
+	if mode, ok := list.Take("mode"); ok && mode != "readline" {
+		return fmt.Errorf("mode '%s' is not supported", mode)
+	}
+	if err := noMore(list, "pretty"); err != nil {
+		return err
+	}
+	d := c.set.Find(id)
+	if d == nil {
+		return &serial.NotFoundError{ID: id}
+	}
+	c.monitors = append(c.monitors, d)
+	return nil
+}
+
+// noMore refuses keys that nobody took, other than the harmless ones.
+func noMore(l qemuopts.List, harmless ...string) error {
+	for _, p := range l {
+		if !slices.Contains(harmless, p.Key) {
+			return fmt.Errorf("Invalid parameter '%s'", p.Key)
+		}
+	}
+	return nil
+}
+
+// attach starts a monitor on each of its devices.
+func (c *consoles) attach(m *monitor.Monitor, o *options) error {
+	for _, d := range c.monitors {
+		place, err := serial.Attach(d)
+		if err != nil {
+			return err
+		}
+		if _, err := m.Attach(place, monitor.SessionOptions{ExitStatus: o.strict, Color: true}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sink is the front end of a serial port that no guest reads: input is taken and dropped.
+type sink struct{}
+
+func (sink) Receive(p []byte) int { return len(p) }
+func (sink) Event(serial.Event)   {}
+
+// muxHooks are what C-a x and C-a s do. They are pressed after the start, when there is a
+// machine and a monitor.
+func (e *emulator) muxHooks(o *options) serial.MuxHooks {
+	return serial.MuxHooks{
+		Escape: o.escape,
+		Quit:   func() { e.machine.Quit(0, "host-ui") },
+		// As in QEMU nothing is shown: the terminal belongs to the guest.
+		CommitAll: func() { e.monitor.Execute(context.Background(), io.Discard, "commit all") },
+	}
+}

@@ -1,0 +1,172 @@
+// Package system is the emulator: QEMU's command line for the machines that qmon has.
+//
+//	argv -> options -> character devices -> machine -> drives, devices -> monitor -> Run
+//
+// It parses, connects and starts; everything it starts is in the library.
+package system
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/monitor"
+	"github.com/qmon/qmon/savevm"
+	"github.com/qmon/qmon/serial"
+	"github.com/qmon/qmon/vm"
+)
+
+// Main runs the emulator under the name prog and returns its exit status.
+func Main(prog string, args []string) int {
+	defer serial.RestoreTerminals()
+	defer serial.RestoreOnPanic()
+	status, err := run(prog, args)
+	if err == nil {
+		return status
+	}
+	if errors.Is(err, errDone) {
+		return 0
+	}
+	serial.RestoreTerminals()
+	fmt.Fprintf(os.Stderr, "%s: %s\n", filepath.Base(prog), blockdev.Message(err))
+	return 1
+}
+
+func run(prog string, args []string) (status int, err error) {
+	o, err := parse(filepath.Base(prog), args, os.Stdout)
+	if err != nil {
+		return 1, err
+	}
+	if len(args) == 0 {
+		if err := demo(o, os.Stdout); err != nil {
+			return 1, err
+		}
+	}
+	e := &emulator{}
+	defer func() {
+		if closeErr := e.close(); err == nil && closeErr != nil {
+			status, err = 1, closeErr
+		}
+	}()
+	if err := e.build(o); err != nil {
+		return 1, err
+	}
+	if o.pidfile != "" {
+		if err := os.WriteFile(o.pidfile, fmt.Appendf(nil, "%d\n", os.Getpid()), 0o644); err != nil {
+			return 1, fmt.Errorf("cannot create PID file: %s", blockdev.Message(err))
+		}
+		defer os.Remove(o.pidfile)
+	}
+	return e.run(o)
+}
+
+// emulator is one run of the program.
+type emulator struct {
+	machine  *vm.Machine
+	storage  *storage
+	consoles *consoles
+	monitor  *monitor.Monitor
+}
+
+// build makes everything that the command line asks for.
+func (e *emulator) build(o *options) error {
+	p, err := personalityOf(o)
+	if err != nil {
+		return err
+	}
+	defaultConsoles(o)
+	e.consoles = &consoles{program: o.program, hooks: e.muxHooks(o)}
+	if err := e.consoles.open(o); err != nil {
+		return err
+	}
+	machine, board, err := makeMachine(o, p, e.consoles.port)
+	if err != nil {
+		return err
+	}
+	e.machine = machine
+	if err := startLog(o, machine.Log()); err != nil {
+		return err
+	}
+	e.storage = newStorage(o, p, machine)
+	if err := e.storage.open(context.Background(), o); err != nil {
+		return err
+	}
+	if err := e.storage.connect(o, board); err != nil {
+		return err
+	}
+	e.monitor = monitor.New(monitor.Config{
+		Machine:     machine,
+		Graph:       e.storage.graph,
+		Gate:        e.storage.gate,
+		Drives:      e.storage.builder,
+		Chardevs:    e.consoles.set.All,
+		Version:     QEMUVersion,
+		Package:     "qmon " + version(),
+		HistoryFile: monitor.HistoryPath(),
+		Stdout:      os.Stdout,
+	})
+	return nil
+}
+
+// run is the machine's life.
+func (e *emulator) run(o *options) (int, error) {
+	ended := make(chan error, 1)
+	go func() {
+		defer serial.RestoreOnPanic()
+		ended <- e.machine.Run(context.Background())
+	}()
+	stop := serial.WatchSignals(func(s os.Signal) {
+		fmt.Fprintf(os.Stderr, "%s: terminating on signal %d\n", o.program, signalNumber(s))
+		e.machine.Quit(0, "host-signal")
+	})
+	defer stop()
+	if err := e.start(o); err != nil {
+		e.machine.Quit(1, "host-error")
+		<-ended
+		return 1, err
+	}
+	err := <-ended
+	var quit *vm.QuitError
+	if errors.As(err, &quit) {
+		return quit.Code, nil
+	}
+	return 1, err
+}
+
+// start restores a snapshot if asked to, starts the machine unless asked not to, and lets
+// the monitors listen.
+func (e *emulator) start(o *options) error {
+	if o.loadvm != "" {
+		if err := savevm.Load(context.Background(), e.machine, o.loadvm); err != nil {
+			return err
+		}
+	}
+	if !o.stopped {
+		var startErr error
+		if err := e.machine.Do(func() { startErr = e.machine.Start() }); err != nil || startErr != nil {
+			return errors.Join(err, startErr)
+		}
+	}
+	return e.consoles.attach(e.monitor, o)
+}
+
+// close ends everything, in the order that loses nothing: consoles last, for what the
+// others have to say.
+func (e *emulator) close() error {
+	if e.monitor != nil {
+		e.monitor.Close()
+	}
+	var err error
+	if e.storage != nil {
+		err = e.storage.close()
+	}
+	if e.consoles != nil {
+		if closeErr := e.consoles.set.Close(); err == nil {
+			err = closeErr
+		}
+	}
+	return err
+}
