@@ -3,6 +3,7 @@ package monitor
 import (
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/rivo/uniseg"
 )
@@ -19,11 +20,22 @@ type screen struct {
 
 // column counts the columns from the prompt's start to the i-th character of a line.
 func (s *screen) column(line []rune, i int) int {
-	n := uniseg.StringWidth(s.prompt)
+	n := 0
+	for _, r := range s.prompt {
+		n += runeWidth(r)
+	}
 	for _, r := range line[:i] {
-		n += uniseg.StringWidth(string(r))
+		n += runeWidth(r)
 	}
 	return n
+}
+
+// runeWidth is the number of columns that a character takes.
+func runeWidth(r rune) int {
+	if r >= ' ' && r < utf8.RuneSelf {
+		return 1
+	}
+	return uniseg.StringWidth(string(r))
 }
 
 // row and col are where a column is in the window.
