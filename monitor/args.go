@@ -7,21 +7,7 @@ import (
 	"github.com/qmon/qmon/blockdev"
 )
 
-// A command's Args say which arguments it takes, in order, separated by spaces:
-//
-//	-f           a flag
-//	/fmt         a format such as /4xw, as x and print take it
-//	name:B       the name of a block device
-//	name:F       a file name
-//	name:s       a word, or anything in double quotes
-//	name:S       the rest of the line as it stands
-//	name:i       an expression whose value fits 32 bits
-//	name:l       an expression of 64 bits
-//	name:o       a size; a number alone counts MiB
-//	name:b       on or off
-//
-// A ? at the end makes an argument optional. Names of the user's own for the words that
-// completion knows are written in front of the type: tag, topic.
+// param is one argument that a command takes. See Command.Args.
 type param struct {
 	name     string
 	kind     byte
@@ -48,8 +34,7 @@ var missing = map[byte]string{
 	kindWord:  "string expected",
 }
 
-// parseParams reads a Command's Args. The table of commands is part of the program: a
-// mistake in it panics when the command is added.
+// parseParams reads a Command's Args, which are part of the program: mistakes panic.
 func parseParams(spec string) []param {
 	var out []param
 	for _, f := range strings.Fields(spec) {

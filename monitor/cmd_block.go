@@ -60,7 +60,7 @@ func (s *Session) infoNodes(name string, verbose bool) error {
 		}
 		s.Printf("%s: %s (%s)\n", v.Name, v.Filename, nodeState(v))
 		s.showCache(v.Mode().Cache)
-		s.showBacking(v)
+		s.showBelow(v)
 		if err := s.showImages(v, verbose); err != nil {
 			return err
 		}
@@ -86,7 +86,7 @@ func (s *Session) showDrive(d *blockdev.Drive, verbose bool) error {
 	if at := d.Attached(); at != "" {
 		s.Printf("    Attached to:      %s\n", at)
 	}
-	if d.Config().Removable {
+	if d.Removable() {
 		s.Printf("    Removable device: %s, tray %s\n",
 			choose(d.Locked(), "locked", "not locked"), choose(d.TrayOpen(), "open", "closed"))
 	}
@@ -96,7 +96,7 @@ func (s *Session) showDrive(d *blockdev.Drive, verbose bool) error {
 	cache := v.Mode().Cache
 	cache.WriteThrough = d.Config().Cache.WriteThrough
 	s.showCache(cache)
-	s.showBacking(v)
+	s.showBelow(v)
 	return s.showImages(v, verbose)
 }
 
@@ -112,10 +112,18 @@ func (s *Session) showCache(c blockdev.CacheMode) {
 		choose(c.Direct, ", direct", ""), choose(c.NoFlush, ", ignore flushes", ""))
 }
 
-func (s *Session) showBacking(v *blockdev.Vertex) {
+func (s *Session) showBelow(v *blockdev.Vertex) {
 	if b := v.Backing(); b != nil {
 		s.Printf("    Backing file:     %s (chain depth: %d)\n", b.Filename, len(v.Chain())-1)
 	}
+	if detect := detectWords[v.DetectZeroes()]; detect != "" {
+		s.Printf("    Detect zeroes:    %s\n", detect)
+	}
+}
+
+var detectWords = map[blockdev.DetectZeroes]string{
+	blockdev.DetectZeroesOn:    "on",
+	blockdev.DetectZeroesUnmap: "unmap",
 }
 
 // showImages tells what the images of the chain say of themselves.

@@ -52,7 +52,7 @@ func eject(_ context.Context, s *Session, a Args) error {
 
 // openTray opens the tray if the medium can be changed and the guest, or force, allows it.
 func (s *Session) openTray(d *blockdev.Drive, force bool) error {
-	if !d.Config().Removable {
+	if !d.Removable() {
 		return notRemovable(d.Name())
 	}
 	if d.Locked() && !force && !d.TrayOpen() {
@@ -75,7 +75,7 @@ func change(ctx context.Context, s *Session, a Args) error {
 		return err
 	}
 	v, err := s.monitor.config.Graph.Open(ctx, a.String("filename"), o)
-	if errors.Is(err, blockdev.ErrInUse) && d.Medium() != nil && d.Config().Removable {
+	if errors.Is(err, blockdev.ErrInUse) && d.Medium() != nil && d.Removable() {
 		return s.reopen(ctx, d, a, o, err)
 	}
 	if err != nil {
@@ -186,23 +186,17 @@ func driveAdd(ctx context.Context, s *Session, a Args) error {
 
 // addNode is -blockdev at the console.
 func (s *Session) addNode(ctx context.Context, text string) error {
-	list := qemuopts.Parse(text, "")
-	options := blockdev.Options{}
-	for _, o := range list {
-		options[o.Key] = o.Value
+	description := blockdev.Options{}
+	for _, o := range qemuopts.Parse(text, "") {
+		description[o.Key] = o.Value
 	}
-	name, _ := options.Take("node-name")
+	name := description["node-name"]
 	if name == "" {
 		return Verbatim("'node-name' needs to be specified")
 	}
-	driver, _ := options.Take("driver")
-	readOnly, _ := options.Take("read-only")
-	v, err := s.monitor.config.Graph.Open(ctx, "", blockdev.OpenOptions{
-		Driver:   driver,
-		NodeName: name,
-		Options:  options,
-		Mode:     blockdev.Mode{Writable: readOnly != "on"},
-		Gate:     s.monitor.config.Gate,
+	v, err := s.monitor.config.Graph.OpenDescription(ctx, description, blockdev.OpenOptions{
+		Mode: blockdev.Mode{Writable: true},
+		Gate: s.monitor.config.Gate,
 	})
 	if err != nil {
 		return Verbatim("%s", blockdev.Message(err))

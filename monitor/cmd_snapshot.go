@@ -28,8 +28,12 @@ var snapshotCommands = []Command{
 	},
 }
 
+// saveVM makes a tag up if it is given none; an empty one is a tag.
 func saveVM(ctx context.Context, s *Session, a Args) error {
-	_, err := savevm.Save(ctx, s.Machine(), a.String("tag"))
+	if a.Has("tag") {
+		return savevm.SaveTag(ctx, s.Machine(), a.String("tag"))
+	}
+	_, err := savevm.Save(ctx, s.Machine(), "")
 	return err
 }
 

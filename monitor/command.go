@@ -13,7 +13,21 @@ type Command struct {
 	Name string
 	// Aliases can be typed instead of Name's last word.
 	Aliases []string
-	// Args are the arguments, described by parseParams' language: "-f device:B".
+	// Args says which arguments the command takes, in order, separated by spaces:
+	//
+	//	-f        a flag
+	//	/fmt      a format such as /4xw, as x and print take it
+	//	name:B    the name of a block device
+	//	name:F    a file name
+	//	name:s    a word, or anything in double quotes
+	//	name:S    the rest of the line as it stands
+	//	name:i    an expression whose value fits 32 bits
+	//	name:l    an expression of 64 bits
+	//	name:o    a size; a number alone counts MiB
+	//	name:b    on or off
+	//
+	// A ? at the end makes an argument optional. A mistake in it panics when the command
+	// is added.
 	Args string
 	// Params is what help shows of the arguments, "" to make it from Args.
 	Params string

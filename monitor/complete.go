@@ -35,7 +35,7 @@ func (s *Session) candidates(before []string, prefix string) []string {
 	}
 	before = before[1:]
 	if c.Name == "help" {
-		return s.candidates(topic(before), prefix)
+		return t.topics(before)
 	}
 	if below := t.below(c.Name); len(below) > 0 {
 		if len(before) == 0 {
@@ -49,9 +49,15 @@ func (s *Session) candidates(before []string, prefix string) []string {
 	return s.argument(c, before, prefix)
 }
 
-// topic is what help can be asked about: a command, or the subcommand of one.
-func topic(before []string) []string {
-	return before[:min(len(before), 1)]
+// topics are what help can be asked about: a command, or the subcommand of one.
+func (t *table) topics(before []string) []string {
+	switch len(before) {
+	case 0:
+		return names(t.below(""))
+	case 1:
+		return names(t.below(before[0]))
+	}
+	return nil
 }
 
 func names(commands []*Command) []string {

@@ -20,10 +20,11 @@ type wire struct {
 	front serial.Frontend
 	got   bytes.Buffer
 	some  *sync.Cond // got grew
+	ready chan struct{}
 }
 
 func newWire() *wire {
-	w := &wire{}
+	w := &wire{ready: make(chan struct{}, 1)}
 	w.some = sync.NewCond(&w.mu)
 	return w
 }
@@ -33,9 +34,15 @@ var _ serial.Chardev = (*wire)(nil)
 func (w *wire) ID() string       { return "wire" }
 func (w *wire) Filename() string { return "test" }
 func (w *wire) Connected() bool  { return w.front != nil }
-func (w *wire) Ready()           {}
 func (w *wire) Terminal() bool   { return w.terminal }
 func (w *wire) Close() error     { return w.Connect(nil) }
+
+func (w *wire) Ready() {
+	select {
+	case w.ready <- struct{}{}:
+	default:
+	}
+}
 
 func (w *wire) Connect(f serial.Frontend) error {
 	w.mu.Lock()
@@ -54,11 +61,27 @@ func (w *wire) Write(p []byte) (int, error) {
 	return w.got.Write(p)
 }
 
+// lineEnd is what the key for it sends.
+func (w *wire) lineEnd() string {
+	if w.terminal {
+		return "\r"
+	}
+	return "\n"
+}
+
 // hangUp is the other end going away.
 func (w *wire) hangUp() { w.front.Event(serial.EventClosed) }
 
-// type sends text to the console.
-func (w *wire) enter(text string) { w.front.Receive([]byte(text)) }
+// enter types text at the console.
+func (w *wire) enter(text string) {
+	for {
+		text = text[w.front.Receive([]byte(text)):]
+		if text == "" {
+			return
+		}
+		<-w.ready
+	}
+}
 
 // until returns what came up to and with mark, lines ended by newlines.
 func (w *wire) until(mark string) string {

@@ -113,7 +113,7 @@ func (m *Monitor) Attach(c serial.Chardev, o SessionOptions) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.attach(editor, o.Color && c.Terminal() && colorWanted())
+	s.attach(editor, c.Terminal())
 	m.mu.Lock()
 	m.sessions = append(m.sessions, s)
 	m.mu.Unlock()

@@ -24,7 +24,8 @@ type Session struct {
 	options SessionOptions
 	editor  LineEditor // nil for Execute
 	out     *bufio.Writer
-	color   bool
+	// terminal is set where a person can be at the other end, color if they like it.
+	terminal, color bool
 
 	cpu      int    // the processor that registers and addresses mean
 	last     format // of x and print
@@ -33,9 +34,10 @@ type Session struct {
 	closed   atomic.Bool
 }
 
-func (s *Session) attach(e LineEditor, color bool) {
+func (s *Session) attach(e LineEditor, terminal bool) {
 	s.editor = e
-	s.setOutput(e, color)
+	s.terminal = terminal
+	s.setOutput(e, terminal && s.options.Color && colorWanted())
 }
 
 func (s *Session) setOutput(w io.Writer, color bool) {
@@ -48,7 +50,8 @@ func colorWanted() bool {
 	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }
 
-// run reads and executes commands until quit or Close.
+// run reads and executes commands until quit or Close. Where the input can end before
+// that, it ends a script, and otherwise the next peer may come.
 func (s *Session) run() {
 	for !s.ended {
 		line, err := s.editor.ReadLine(prompt)
@@ -57,10 +60,10 @@ func (s *Session) run() {
 			return
 		case err == nil:
 			s.execute(s.monitor.ctx, line)
-		case errors.Is(err, io.EOF) && s.options.ExitStatus:
-			s.quit()
-		case !errors.Is(err, io.EOF):
+		case !errors.Is(err, io.EOF), s.terminal:
 			return
+		case s.options.ExitStatus:
+			s.quit()
 		}
 	}
 }
