@@ -1,0 +1,44 @@
+// Command qmon is QEMU's block layer and monitor console in one program. Which part of it
+// runs is told by its name, as a link to it may have, or by its first argument:
+//
+//	qmon ...                 the emulator    qemu-system-riscv64, qemu-system-x86_64
+//	qmon img ...             disk images     qemu-img
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/qmon/qmon/cmd/qmon/img"
+	"github.com/qmon/qmon/cmd/qmon/system"
+)
+
+func main() { os.Exit(run(os.Args)) }
+
+// run finds the tool that argv calls, and runs it.
+func run(argv []string) int {
+	prog := strings.TrimSuffix(filepath.Base(argv[0]), ".exe")
+	args := argv[1:]
+	switch prog {
+	case "qemu-img":
+		return img.Main(prog, args)
+	case "qemu-io", "qemu-nbd":
+		return notYet(prog)
+	}
+	if len(args) > 0 {
+		switch args[0] {
+		case "img":
+			return img.Main(prog+" img", args[1:])
+		case "io", "nbd":
+			return notYet(prog + " " + args[0])
+		}
+	}
+	return system.Main(prog, args)
+}
+
+func notYet(tool string) int {
+	fmt.Fprintf(os.Stderr, "%s: this tool is not part of qmon yet\n", tool)
+	return 1
+}
