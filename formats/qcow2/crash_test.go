@@ -260,8 +260,7 @@ func verifyContents(t *testing.T, im *Image, possible []moment) {
 		ok := true
 		for _, s := range snaps {
 			want, known := m.snapshots[s.ID]
-			if !known {
-				ok = false
+			if ok = known; !ok {
 				break
 			}
 			n, err := im.OpenSnapshot(s.ID)
@@ -269,6 +268,9 @@ func verifyContents(t *testing.T, im *Image, possible []moment) {
 				t.Fatal(err)
 			}
 			compareWith(t, n, want)
+			if err := n.Close(); err != nil {
+				t.Fatal(err)
+			}
 		}
 		if ok {
 			return

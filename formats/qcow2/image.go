@@ -183,14 +183,33 @@ func (im *Image) startWriting(o openOptions) error {
 func (im *Image) setFeatures(off int64, field *uint64, v uint64) error {
 	var b [8]byte
 	binary.BigEndian.PutUint64(b[:], v)
-	if _, err := im.file.WriteAt(b[:], off); err != nil {
-		return err
-	}
-	if err := im.file.Flush(); err != nil {
+	if err := im.changeHeader(off, b[:]); err != nil {
 		return err
 	}
 	*field = v
 	return nil
+}
+
+// changeHeader writes fields of the header, all in one sector and therefore together, and
+// makes them durable. If that fails the old ones are written back: the file must not say
+// one thing and this image another. If that fails too nothing is written any more.
+func (im *Image) changeHeader(off int64, b []byte) error {
+	err := im.writeDurably(off, b)
+	if err == nil {
+		return nil
+	}
+	old := im.hdr.encodeFixed()[off : off+int64(len(b))]
+	if im.writeDurably(off, old) != nil {
+		im.writable.Store(false)
+	}
+	return err
+}
+
+func (im *Image) writeDurably(off int64, b []byte) error {
+	if _, err := im.file.WriteAt(b, off); err != nil {
+		return err
+	}
+	return im.file.Flush()
 }
 
 // setDirty sets or clears the dirty bit. mu is held, or the image is not in use yet.
@@ -219,7 +238,8 @@ func (im *Image) Flush() error {
 	return im.commit()
 }
 
-// Close writes everything back. The node must not be in use any more.
+// Close writes everything back. The node must not be in use any more. After a failure it
+// can be tried again.
 func (im *Image) Close() error {
 	defer im.ranges.lock(0, allClusters, true)()
 	im.commitMu.Lock()
@@ -229,9 +249,12 @@ func (im *Image) Close() error {
 	if im.closed {
 		return nil
 	}
+	if err := im.stopWriting(); err != nil {
+		return err
+	}
 	im.closed = true
 	im.inflaters.close()
-	return im.stopWriting()
+	return nil
 }
 
 // stopWriting brings the file to rest: everything written, refcounts right, not dirty.
@@ -389,10 +412,7 @@ func (im *Image) rewriteHeader(h *header) error {
 	}
 	cluster := make([]byte, im.clusterSize)
 	copy(cluster, b)
-	if _, err := im.file.WriteAt(cluster, 0); err != nil {
-		return err
-	}
-	if err := im.file.Flush(); err != nil {
+	if err := im.writeDurably(0, cluster); err != nil {
 		return err
 	}
 	im.hdr = h

@@ -217,7 +217,7 @@ func (im *Image) replaceL1(entries []uint64, size int64) error {
 	}
 	old, oldClusters := im.l1.off, im.clustersFor(int64(im.hdr.l1Size)*8)
 	if err := im.setDisk(off, len(entries), size); err != nil {
-		// The header may or may not have changed: both tables stay.
+		// On disk the header may have changed all the same: both tables stay.
 		return err
 	}
 	im.l1 = l1Table{off: off, entries: entries, dirty: map[int]struct{}{}}
@@ -240,10 +240,7 @@ func (im *Image) setDisk(l1Offset int64, l1Size int, size int64) error {
 	binary.BigEndian.PutUint32(b[offCryptMethod-offSize:], h.cryptMethod)
 	binary.BigEndian.PutUint32(b[offL1Size-offSize:], h.l1Size)
 	binary.BigEndian.PutUint64(b[offL1Offset-offSize:], uint64(h.l1Offset))
-	if _, err := im.file.WriteAt(b[:], offSize); err != nil {
-		return err
-	}
-	if err := im.file.Flush(); err != nil {
+	if err := im.changeHeader(offSize, b[:]); err != nil {
 		return err
 	}
 	*im.hdr = h

@@ -117,6 +117,10 @@ func (im *Image) applySnapshot(s *snapshot) error {
 	if short := im.l1Needed(s.diskSize) - int64(len(l1)); short > 0 {
 		l1 = append(l1, make([]uint64, short)...)
 	}
+	for i := range l1 {
+		// Until the refcounts were looked at everything counts as shared.
+		l1[i] &^= entryCopied
+	}
 	if err := im.addReferences(l1, 1); err != nil {
 		return err
 	}
@@ -178,11 +182,10 @@ func (im *Image) changeSharing(f func() error) error {
 		}
 	}
 	err := f()
-	if settle := im.settle(); settle != nil {
+	if im.settle() != nil {
+		// What f did, or did not do, stands. Flags that are wrong now only cost copies;
+		// the dirty bit stays, and the refcounts are rebuilt when the image is closed.
 		im.suspect = true
-		if err == nil {
-			err = settle
-		}
 	}
 	return err
 }

@@ -179,7 +179,7 @@ func (im *Image) writeSnapshotTable(list []*snapshot) error {
 		return err
 	}
 	if err := im.setSnapshotTable(uint32(len(list)), off); err != nil {
-		// The header may or may not have changed: both tables stay.
+		// On disk the header may have changed all the same: both tables stay.
 		return err
 	}
 	im.release(im.hdr.snapshotsOffset>>im.clusterBits, im.clustersFor(im.snapshotBytes), 1, discardSnapshot)
@@ -193,10 +193,7 @@ func (im *Image) setSnapshotTable(count uint32, off int64) error {
 	var b [12]byte
 	binary.BigEndian.PutUint32(b[:], count)
 	binary.BigEndian.PutUint64(b[4:], uint64(off))
-	if _, err := im.file.WriteAt(b[:], offSnapshotCount); err != nil {
-		return err
-	}
-	return im.file.Flush()
+	return im.changeHeader(offSnapshotCount, b[:])
 }
 
 // snapshotL1 reads a snapshot's L1 table.

@@ -252,11 +252,21 @@ func (im *Image) ownL2(i1 int64) (*table, error) {
 	off := run.first << im.clusterBits
 	t := im.l2Cache.create(off)
 	if from != nil {
-		copy(t.data, from.data)
+		im.copyShared(t, from)
 		im.release(from.off>>im.clusterBits, 1, 1, discardOther)
 	}
 	im.setL1(i1, uint64(off)|entryCopied)
 	return t, nil
+}
+
+// copyShared copies a table that somebody else refers to, and so to all its clusters.
+func (im *Image) copyShared(t, from *table) {
+	copy(t.data, from.data)
+	for i := int64(0); i < 1<<im.l2Bits; i++ {
+		if e := t.entry(i); e&entryCopied != 0 {
+			im.l2Cache.put(t, i, e&^entryCopied)
+		}
+	}
 }
 
 func (im *Image) setL1(i int64, v uint64) {

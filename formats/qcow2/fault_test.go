@@ -1,0 +1,138 @@
+package qcow2
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand"
+	"testing"
+
+	"github.com/qmon/qmon/blockdev"
+)
+
+var errFault = errors.New("injected fault")
+
+// faulty is a file whose request number fail fails, once.
+type faulty struct {
+	memory
+	count, fail int
+}
+
+func (f *faulty) broken() bool {
+	f.count++
+	return f.count == f.fail
+}
+
+func (f *faulty) ReadAt(p []byte, off int64) (int, error) {
+	if f.broken() {
+		return 0, errFault
+	}
+	return f.memory.ReadAt(p, off)
+}
+
+func (f *faulty) WriteAt(p []byte, off int64) (int, error) {
+	if f.broken() {
+		return 0, errFault
+	}
+	return f.memory.WriteAt(p, off)
+}
+
+func (f *faulty) Flush() error {
+	if f.broken() {
+		return errFault
+	}
+	return nil
+}
+
+// TestAFaultLeavesAUsableImage lets each request to the file fail in turn, during the same
+// sequence of operations.
+func TestAFaultLeavesAUsableImage(t *testing.T) {
+	for _, version := range []int{2, 3} {
+		for seed := range 4 {
+			t.Run(fmt.Sprintf("v%d seed %d", version, seed), func(t *testing.T) {
+				for fail, again := 1, true; again; fail++ {
+					again = runWithFault(t, version, int64(seed), fail)
+					if t.Failed() {
+						t.Fatalf("request %d failed", fail)
+					}
+				}
+			})
+		}
+	}
+}
+
+// runWithFault tells if the fault happened.
+func runWithFault(t *testing.T, version int, seed int64, fail int) bool {
+	r := rand.New(rand.NewSource(seed))
+	f := &faulty{}
+	const size, cluster = 40 * sectorSize, 1024
+	createIn(t, f, size, blockdev.Options{"compat": fmt.Sprintf("v%d", version), "cluster_size": fmt.Sprint(cluster)}, blockdev.Reference{})
+	// A tiny cache, so that tables are read again.
+	im, err := Open(context.Background(), blockdev.OpenRequest{Filename: "test.qcow2", File: f, Mode: writable,
+		Options: blockdev.Values{"l2-cache-size": int64(0), "refcount-cache-size": int64(0)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := moment{data: make([]byte, size), snapshots: map[string][]byte{}}
+	f.count, f.fail = 0, fail
+	happened := false
+	for range 25 {
+		before := moment{data: bytes.Clone(now.data), snapshots: map[string][]byte{}}
+		for k, v := range now.snapshots {
+			before.snapshots[k] = v
+		}
+		err := crashStep(r, im, &now, cluster, 6*cluster, version)
+		if err == nil {
+			continue
+		}
+		if happened || !errors.Is(err, errFault) {
+			t.Error(err)
+			return true
+		}
+		happened = true
+		delete(now.snapshots, "")
+		verifyContents(t, im, []moment{before, now})
+		// Go on from what is there.
+		now.data = make([]byte, im.Size())
+		if _, err := im.ReadAt(now.data, 0); err != nil {
+			t.Error(err)
+		}
+		settleSnapshots(t, im, &now, before)
+	}
+	if err := im.Close(); err != nil && !errors.Is(err, errFault) {
+		t.Error(err)
+	} else if err != nil {
+		happened = true
+		if err := im.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	im = open(t, &f.memory, blockdev.Mode{})
+	verifyContents(t, im, []moment{now})
+	_, err = im.Check(context.Background(), blockdev.CheckOptions{Report: func(f blockdev.Finding) {
+		if f.Kind != blockdev.FindingLeak {
+			t.Error(f.Text)
+		}
+	}})
+	if err != nil {
+		t.Error(err)
+	}
+	return f.count >= fail
+}
+
+// settleSnapshots makes the model's snapshots those that the image has after a failure.
+func settleSnapshots(t *testing.T, im *Image, now *moment, before moment) {
+	snaps, err := im.Snapshots()
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	all := now.snapshots
+	now.snapshots = map[string][]byte{}
+	for _, s := range snaps {
+		if now.snapshots[s.ID] = before.snapshots[s.ID]; now.snapshots[s.ID] == nil {
+			now.snapshots[s.ID] = all[s.ID]
+		}
+	}
+}
