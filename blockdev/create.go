@@ -62,6 +62,15 @@ func (g *Graph) createFormat(ctx context.Context, d, protocol *Driver, name *fil
 	return err
 }
 
+// ProtocolOf is the driver that a file name selects: by its prefix, or else "file".
+func ProtocolOf(filename string) (*Driver, error) {
+	name, err := parseFilename(filename)
+	if err != nil {
+		return nil, err
+	}
+	return name.lookup()
+}
+
 // nameForDriver is the name as the driver takes it: without "file:".
 func nameForDriver(f *fileName) string {
 	if f.driver == nil {
