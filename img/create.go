@@ -3,8 +3,6 @@ package img
 import (
 	"context"
 	"fmt"
-	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/qmon/qmon/blockdev"
@@ -116,7 +114,7 @@ func CreateTable(filename, format string) (*blockdev.Driver, blockdev.OptionTabl
 	if filename == "" || d.Protocol {
 		return d, table, nil
 	}
-	proto, err := protocolOf(filename)
+	proto, err := blockdev.ProtocolOf(filename)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -226,20 +224,6 @@ func (p *createPlan) create(ctx context.Context) error {
 		removeFile(p.filename)
 	}
 	return err
-}
-
-// protocolOf finds the driver that a file name selects: by its prefix, or "file".
-func protocolOf(filename string) (*blockdev.Driver, error) {
-	prefix, _, found := strings.Cut(filename, ":")
-	if !found || strings.Contains(prefix, "/") || filepath.VolumeName(filename) != "" {
-		return blockdev.LookupDriver("file")
-	}
-	for _, d := range blockdev.Drivers() {
-		if d.Protocol && slices.Contains(d.Prefixes, prefix) {
-			return d, nil
-		}
-	}
-	return nil, blockdev.Errorf(blockdev.ErrNotFound, "create", filename, "Unknown protocol '%s'", prefix)
 }
 
 func invalid(op, file, text string) error {
