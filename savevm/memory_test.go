@@ -1,24 +1,11 @@
 package savevm_test
 
 import (
-	"os"
-	"path/filepath"
 	"runtime"
 	"testing"
 
-	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/savevm"
 )
-
-// fileDisk keeps the VM state of its only snapshot in a file.
-type fileDisk struct {
-	*memDisk
-	f *os.File
-}
-
-func (d *fileDisk) WriteVMState(p []byte, off int64) (int, error) { return d.f.WriteAt(p, off) }
-func (d *fileDisk) ReadVMState(p []byte, off int64) (int, error)  { return d.f.ReadAt(p, off) }
-func (d *fileDisk) OpenSnapshot(string) (blockdev.Node, error)    { return d, nil }
 
 // Saving and loading 512 MiB of RAM takes little memory besides it.
 func TestMemoryDoesNotGrowWithRAM(t *testing.T) {
@@ -26,13 +13,8 @@ func TestMemoryDoesNotGrowWithRAM(t *testing.T) {
 		t.Skip("half a gibibyte of RAM")
 	}
 	const ram, bound = 512 << 20, 24 << 20
-	f, err := os.Create(filepath.Join(t.TempDir(), "state"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
 	m := newToy(t, toyConfig{ramSize: ram})
-	m.disk("d0", &fileDisk{newDisk(t.Name()), f})
+	m.image("d0", newImage(t, "a.qcow2"))
 	for off := 0; off < ram; off += 8 * 4096 {
 		m.ram.Data[off+100] = byte(off>>15) | 1
 	}
