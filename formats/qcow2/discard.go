@@ -73,7 +73,7 @@ func (im *Image) zeroClusters(off, n int64, flags blockdev.ZeroFlags) (int64, er
 		k := im.classify(e)
 		keep := flags&blockdev.ZeroMayUnmap == 0 && owned
 		switch {
-		case k == clusterZero, k == clusterUnallocated && !im.hasBacking():
+		case k == clusterZero:
 			return e, false
 		case k == clusterZeroAllocated && keep:
 			return e, false
@@ -179,7 +179,7 @@ func (im *Image) discardGuest(off, n int64, reason discardReason) error {
 					return e, false
 				}
 			}
-			if im.hasBacking() {
+			if im.version >= 3 {
 				return entryZero, true
 			}
 			return 0, true
