@@ -151,7 +151,7 @@ func addCounters(t *[4096]*csr) {
 	t[0x320] = &csr{
 		name: "mcountinhibit",
 		read: func(h *Hart) uint64 {
-			return flag(h.csrs.cycle.stopped) | flag(h.csrs.instret.stopped)<<2
+			return bit(h.csrs.cycle.stopped) | bit(h.csrs.instret.stopped)<<2
 		},
 		write: func(h *Hart, v uint64) {
 			h.csrs.cycle.inhibit(v&1 != 0, h.retired())

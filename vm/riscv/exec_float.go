@@ -216,11 +216,11 @@ func (h *Hart) integerSide(o *op, code opcode, env *softfloat.Env, p *floats) {
 	var v uint64
 	switch code {
 	case opFLES:
-		v = flag(env.LessEqual(p.format, a, b))
+		v = bit(env.LessEqual(p.format, a, b))
 	case opFLTS:
-		v = flag(env.Less(p.format, a, b))
+		v = bit(env.Less(p.format, a, b))
 	case opFEQS:
-		v = flag(env.Equal(p.format, a, b))
+		v = bit(env.Equal(p.format, a, b))
 	case opFCVTWS:
 		v = uint64(env.ToInt(p.format, a, 32))
 	case opFCVTWUS: // sign-extended like all words

@@ -68,7 +68,7 @@ func remuw(a, b uint64) uint64 {
 	return word(uint64(uint32(a) % uint32(b)))
 }
 
-func flag(b bool) uint64 {
+func bit(b bool) uint64 {
 	if b {
 		return 1
 	}

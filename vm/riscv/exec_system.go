@@ -13,7 +13,7 @@ func (h *Hart) execSystem(o *op) bool {
 	case opECALL:
 		return h.raise(excEcallU+uint64(h.priv), 0)
 	case opEBREAK:
-		return h.raise(excBreakpoint, h.pc)
+		return h.raise(excBreakpoint, 0) // mtval may be 0 or pc; QEMU has 0
 	case opMRET:
 		return h.mret(o)
 	case opSRET:

@@ -29,7 +29,6 @@ type pmp struct {
 
 	ranges [pmpCount]pmpRange
 	active int // number of entries that may match: the highest one in use + 1
-	locked bool
 }
 
 // pmpRange is a decoded entry; last < first matches nothing.
@@ -37,12 +36,11 @@ type pmpRange struct{ first, last uint64 }
 
 // update decodes the entries.
 func (p *pmp) update() {
-	p.active, p.locked = 0, false
+	p.active = 0
 	for i, cfg := range p.cfg {
 		p.ranges[i] = p.decode(i)
 		if cfg&pmpA != 0 {
 			p.active = i + 1
-			p.locked = p.locked || cfg&pmpL != 0
 		}
 	}
 }
@@ -68,11 +66,9 @@ func (p *pmp) decode(i int) pmpRange {
 	return pmpRange{1, 0}
 }
 
-// allows tells if an access of size bytes at pa is allowed to the mode.
+// allows tells if an access of size bytes at pa is allowed to the mode. An entry that
+// matches only a part of the access forbids it to M mode too, locked or not.
 func (p *pmp) allows(pa, size uint64, acc access, mode uint8) bool {
-	if mode == modeM && !p.locked {
-		return true
-	}
 	last := pa + size - 1
 	for i := range p.active {
 		r := &p.ranges[i]

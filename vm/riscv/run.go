@@ -77,9 +77,9 @@ func (h *Hart) runOps(left int64) int64 {
 		case opADDI:
 			x[o.rd] = x[o.rs1] + uint64(o.imm)
 		case opSLTI:
-			x[o.rd] = flag(int64(x[o.rs1]) < int64(uint64(o.imm)))
+			x[o.rd] = bit(int64(x[o.rs1]) < int64(uint64(o.imm)))
 		case opSLTIU:
-			x[o.rd] = flag(x[o.rs1] < uint64(o.imm))
+			x[o.rd] = bit(x[o.rs1] < uint64(o.imm))
 		case opXORI:
 			x[o.rd] = x[o.rs1] ^ uint64(o.imm)
 		case opORI:
@@ -107,9 +107,9 @@ func (h *Hart) runOps(left int64) int64 {
 		case opSLL:
 			x[o.rd] = x[o.rs1] << (x[o.rs2] & 63)
 		case opSLT:
-			x[o.rd] = flag(int64(x[o.rs1]) < int64(x[o.rs2]))
+			x[o.rd] = bit(int64(x[o.rs1]) < int64(x[o.rs2]))
 		case opSLTU:
-			x[o.rd] = flag(x[o.rs1] < x[o.rs2])
+			x[o.rd] = bit(x[o.rs1] < x[o.rs2])
 		case opXOR:
 			x[o.rd] = x[o.rs1] ^ x[o.rs2]
 		case opSRL:

@@ -30,7 +30,7 @@ const interruptHard = 2
 func (s commonState) Section() vm.Section { return s.hart.section("cpu_common", 1) }
 
 func (s commonState) Save() (any, error) {
-	f := &commonFields{Halted: uint32(flag(s.hart.halted))}
+	f := &commonFields{Halted: uint32(bit(s.hart.halted))}
 	if s.hart.csrs.mip() != 0 {
 		f.InterruptRequest = interruptHard
 	}
@@ -73,7 +73,7 @@ func (s hartState) Save() (any, error) {
 	f.MTVal, f.MTVec, f.MEPC, f.MCause = c.mtval, c.mtvec, c.mepc, c.mcause
 	f.SScratch, f.MScratch = c.sscratch, c.mscratch
 	f.SCounterEn, f.MCounterEn = c.scounteren, c.mcounteren
-	f.MCountInhibit = flag(c.cycle.stopped) | flag(c.instret.stopped)<<2
+	f.MCountInhibit = bit(c.cycle.stopped) | bit(c.instret.stopped)<<2
 	f.PMUCtrs[0] = pmuFields{Value: c.cycle.value(h.executed)}
 	f.PMUCtrs[2] = pmuFields{Value: c.instret.value(h.executed)}
 	f.PMP = &pmpFieldsV1{}

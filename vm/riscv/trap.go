@@ -41,6 +41,7 @@ func (h *Hart) takeException() {
 // (privileged specification, 3.1.6.1 and 3.1.7 to 3.1.15).
 func (h *Hart) enterTrap(cause, tval uint64, delegated bool) {
 	c := &h.csrs
+	h.reserved.valid = false // a reservation must not outlive its context
 	if delegated && h.priv != modeM {
 		c.sepc, c.scause, c.stval = h.pc, cause, tval
 		s := c.mstatus &^ (mstatusSPIE | mstatusSPP | mstatusSIE)
@@ -124,6 +125,7 @@ func (h *Hart) sret(o *op) bool {
 }
 
 func (h *Hart) returned(mstatus, pc uint64) {
+	h.reserved.valid = false
 	if h.priv != modeM {
 		mstatus &^= mstatusMPRV
 	}
