@@ -20,6 +20,9 @@ type CopyOptions struct {
 	TargetIsZero bool
 	// Compress writes whole clusters through CompressedWriter.
 	Compress bool
+	// InOrder writes one request after the other, by offset, so that a format that
+	// allocates as it is written lays the data out in order. Reading stays parallel.
+	InOrder bool
 	// Progress is called with the bytes of the source done so far.
 	Progress func(done, total int64)
 }
@@ -28,12 +31,16 @@ type CopyOptions struct {
 // Workers*ChunkSize. It stops at the first error or when ctx is done. dst must be at least
 // as long as src. Data is read where it lies, past the formats above it: nobody may write
 // to src or what is below it meanwhile. Nothing is flushed.
+//
+// A failing request gives an [Error] whose Op is OpCopyMap, OpCopyRead or OpCopyWrite, with
+// the offset in src and dst; its message is that of the cause.
 func Copy(ctx context.Context, dst, src Node, o CopyOptions) error {
 	c, err := newCopier(dst, src, o)
 	if err != nil {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
+	c.turn = newTurnstile(ctx)
 	pieces := make(chan copyPiece)
 	group.Go(func() error {
 		defer close(pieces)
@@ -45,13 +52,28 @@ func Copy(ctx context.Context, dst, src Node, o CopyOptions) error {
 	return group.Wait()
 }
 
+// The operations of Copy that can fail.
+const (
+	OpCopyMap   = "copy: map"
+	OpCopyRead  = "copy: read"
+	OpCopyWrite = "copy: write"
+)
+
+func copyError(op string, off int64, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &Error{Op: op, Offset: off, Err: err}
+}
+
 // copier is one Copy.
 type copier struct {
 	dst, src   Node
 	o          CopyOptions
 	total      int64
 	compressed CompressedWriter // nil unless asked for
-	pool       sync.Pool        // buffers of ChunkSize bytes
+	turn       *turnstile
+	pool       sync.Pool // buffers of ChunkSize bytes
 
 	mu   sync.Mutex
 	done int64
@@ -59,6 +81,7 @@ type copier struct {
 
 // copyPiece is one worker's next request. status.Len bytes are stored in one way.
 type copyPiece struct {
+	seq    int64
 	off    int64
 	status Status
 }
@@ -99,14 +122,17 @@ func clusterSize(n Node) int64 {
 
 // plan walks the source and hands out pieces.
 func (c *copier) plan(ctx context.Context, pieces chan<- copyPiece) error {
+	seq := int64(0)
 	for off := int64(0); off < c.total; {
 		s, err := BlockStatus(c.src, off, min(c.total-off, statusWindow), c.o.Base)
 		if err != nil {
-			return err
+			return copyError(OpCopyMap, off, err)
 		}
 		end := off + s.Len
 		for off < end {
 			p := c.cut(off, end-off, s)
+			p.seq = seq
+			seq++
 			if s.Kind == ExtentData {
 				s.Host += p.status.Len
 			}
@@ -172,20 +198,38 @@ func (c *copier) progress(n int64) {
 func (c *copier) do(p copyPiece) error {
 	switch {
 	case p.status.Kind == ExtentUnallocated && c.o.Base != nil:
-		return nil
+		return c.inTurn(p, func() error { return nil })
 	case !carriesData(p.status):
-		return c.zero(p.off, p.status.Len)
+		return c.inTurn(p, func() error { return c.zero(p.off, p.status.Len) })
 	}
 	held := c.pool.Get().(*[]byte)
 	defer c.pool.Put(held)
 	buf := (*held)[:p.status.Len]
 	if err := c.read(buf, p); err != nil {
-		return err
+		return copyError(OpCopyRead, p.off, err)
 	}
-	if c.compressed != nil {
-		return c.writeCompressed(buf, p.off)
+	return c.inTurn(p, func() error {
+		if c.compressed != nil {
+			return c.writeCompressed(buf, p.off)
+		}
+		return c.write(buf, p.off)
+	})
+}
+
+// inTurn calls write, with InOrder after those of all the pieces before p.
+func (c *copier) inTurn(p copyPiece, write func() error) error {
+	if c.o.InOrder {
+		if err := c.turn.wait(p.seq); err != nil {
+			return err
+		}
 	}
-	return c.write(buf, p.off)
+	if err := write(); err != nil {
+		return copyError(OpCopyWrite, p.off, err)
+	}
+	if c.o.InOrder {
+		c.turn.pass()
+	}
+	return nil
 }
 
 // read gets data from where it lies, and the rest through the source.
