@@ -124,17 +124,21 @@ func (b *Block) Features() uint64 {
 	return f
 }
 
-// Notify implements Function: it starts all requests that wait in the queue.
+// Notify implements Function: it starts the requests that wait in the queue. A guest can
+// lay its rings over each other so that there is always one more; then the machine gets a
+// chance to do something else in between.
 func (b *Block) Notify(q *Queue) {
-	for {
-		for c := q.Pop(); c != nil; c = q.Pop() {
-			if r := b.newRequest(q, c); r != nil {
-				b.submit(r)
-			}
+	for range q.size {
+		c := q.Pop()
+		if c == nil {
+			break
 		}
-		if !q.Wait() {
-			return
+		if r := b.newRequest(q, c); r != nil {
+			b.submit(r)
 		}
+	}
+	if q.Wait() {
+		b.machine.Post(func() { b.Notify(q) })
 	}
 }
 
