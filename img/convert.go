@@ -2,6 +2,7 @@ package img
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/qmon/qmon/blockdev"
@@ -30,6 +31,9 @@ type ConvertOptions struct {
 	Dense  bool
 	// Workers is how many requests run in parallel, 0 for the default.
 	Workers int
+	// OutOfOrder allows the target to be written out of order, which is faster on targets
+	// that are fully allocated; others end up laid out out of order.
+	OutOfOrder bool
 	// Progress is called with the bytes of the sources done so far.
 	Progress func(done, total int64)
 }
@@ -215,6 +219,7 @@ func (c *conversion) fill(ctx context.Context) (err error) {
 		Base:         c.base,
 		DetectZeroes: c.o.Sparse,
 		TargetIsZero: c.o.TargetIsZero || !c.o.Existing && dst.Backing() == nil,
+		InOrder:      !c.o.OutOfOrder,
 		Progress:     c.o.Progress,
 	}
 	if co.DetectZeroes == 0 {
@@ -224,9 +229,26 @@ func (c *conversion) fill(ctx context.Context) (err error) {
 		target, co.DetectZeroes, co.TargetIsZero = plainNode{dst.Node}, 0, false
 	}
 	if err := blockdev.Copy(ctx, target, c.src, co); err != nil {
-		return err
+		return c.copyError(err)
 	}
 	return dst.Node.Flush()
+}
+
+// copyError words what went wrong while copying.
+func (c *conversion) copyError(err error) error {
+	var e *blockdev.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	format := map[string]string{
+		blockdev.OpCopyMap:   "error while reading block status at offset %d",
+		blockdev.OpCopyRead:  "error while reading at byte %d",
+		blockdev.OpCopyWrite: "error while writing at byte %d",
+	}[e.Op]
+	if format == "" {
+		return err
+	}
+	return wrap("convert", c.o.Target.label(), fmt.Sprintf(format, e.Offset), e.Err)
 }
 
 // plainNode hides a node's other abilities, so that zeroes are written to it as bytes.

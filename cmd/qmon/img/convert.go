@@ -52,7 +52,7 @@ func (c *convertFlags) flagSet() *pflag.FlagSet {
 	fs.BoolVar(&c.o.TargetIsZero, "target-is-zero", false, "")
 	fs.BoolVar(&c.targetImageOpts, "target-image-opts", false, "")
 	fs.BoolVarP(&c.offloaded, "copy-offload", "C", false, "")
-	fs.BoolP("out-of-order", "W", false, "")
+	fs.BoolVarP(&c.o.OutOfOrder, "out-of-order", "W", false, "")
 	fs.VarP(funcValue(c.setSparse), "sparse", "S", "")
 	fs.VarP(funcValue(c.setWorkers), "workers", "m", "")
 	fs.VarP(funcValue(c.setSnapshot), "snapshot", "l", "")

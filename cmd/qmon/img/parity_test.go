@@ -294,7 +294,6 @@ var varying = []struct {
 	{regexp.MustCompile(`"actual-size": \d+`), `"actual-size": SIZE`},
 	{regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`), "YYYY-MM-DD hh:mm:ss"},
 	{regexp.MustCompile(`"date-n?sec": \d+`), `"date": DATE`},
-	{regexp.MustCompile(`[\d.]+% fragmented`), "N% fragmented"}, // we write in parallel
 }
 
 func normalize(stdout, stderr string, status int) outcome {
