@@ -47,6 +47,13 @@ func (c *transcript) take(text string) (string, bool) {
 	return string(c.out.Next(i + len(text))), true
 }
 
+// forget drops what was printed so far.
+func (c *transcript) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.out.Reset()
+}
+
 // await waits until the guest has printed text, and returns what came up to there.
 func (c *transcript) await(t *testing.T, text string) string {
 	t.Helper()

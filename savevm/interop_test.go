@@ -8,10 +8,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/internal/peer"
 	"github.com/qmon/qmon/savevm"
+	"github.com/qmon/qmon/vm"
 	"github.com/qmon/qmon/vm/virt"
 )
 
@@ -90,11 +92,18 @@ type boardGuest struct {
 	board *virt.Board
 }
 
-// ourGuest starts the guest on our board.
-func ourGuest(t *testing.T, firmware, kernel, disk string) boardGuest {
+// setup is one way to configure both machines alike.
+type setup struct {
+	firmware, kernel, disk string
+	modern                 bool // virtio-mmio version 2
+	icount                 bool
+}
+
+// ourGuest makes our board, not started.
+func ourGuest(t *testing.T, s setup) boardGuest {
 	t.Helper()
 	g := &blockdev.Graph{}
-	v, err := g.Open(background, disk, blockdev.OpenOptions{Driver: "qcow2", Mode: blockdev.Mode{Writable: true}})
+	v, err := g.Open(background, s.disk, blockdev.OpenOptions{Driver: "qcow2", Mode: blockdev.Mode{Writable: true}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,10 +111,14 @@ func ourGuest(t *testing.T, firmware, kernel, disk string) boardGuest {
 	if err := d.Insert(v); err != nil {
 		t.Fatal(err)
 	}
-	con := newConsole()
+	con, clock := newConsole(), vm.NewHostClock()
+	if s.icount {
+		clock = vm.NewInstructionClock(icountShift)
+	}
 	b, err := virt.New(virt.Config{
-		RAM: 64 << 20, Serial: con, Disks: []virt.Disk{{Drive: d}},
-		Boot: virt.Boot{Firmware: image(t, firmware), Kernel: image(t, kernel)},
+		Machine: vm.Config{Clock: clock},
+		RAM:     64 << 20, Serial: con, Disks: []virt.Disk{{Drive: d}}, Modern: s.modern,
+		Boot: virt.Boot{Firmware: image(t, s.firmware), Kernel: image(t, s.kernel)},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -138,6 +151,13 @@ func (g boardGuest) start(t *testing.T) {
 	}
 }
 
+func (g boardGuest) stop(t *testing.T) {
+	t.Helper()
+	if err := g.board.Machine().Do(func() { g.board.Machine().Stop(vm.StatePaused) }); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // qemuGuest is the guest on QEMU's machine, with the monitor behind C-a c.
 type qemuGuest struct {
 	transcript
@@ -152,12 +172,18 @@ func (g *qemuGuest) send(t *testing.T, text string) {
 }
 
 // theirGuest starts the guest on QEMU's machine.
-func theirGuest(t *testing.T, firmware, kernel, disk string, args ...string) *qemuGuest {
+func theirGuest(t *testing.T, s setup, args ...string) *qemuGuest {
 	t.Helper()
+	if s.modern {
+		args = append(args, "-global", "virtio-mmio.force-legacy=false")
+	}
+	if s.icount {
+		args = append(args, "-icount", fmt.Sprint("shift=", icountShift))
+	}
 	args = append([]string{
 		"-machine", "virt", "-m", "64", "-nodefaults", "-display", "none", "-serial", "mon:stdio",
-		"-bios", firmware, "-kernel", kernel,
-		"-drive", "file=" + disk + ",format=qcow2,if=none,id=d0", "-device", "virtio-blk-device,drive=d0",
+		"-bios", s.firmware, "-kernel", s.kernel,
+		"-drive", "file=" + s.disk + ",format=qcow2,if=none,id=d0", "-device", "virtio-blk-device,drive=d0",
 	}, args...)
 	cmd := exec.Command("qemu-system-riscv64", args...)
 	g := &qemuGuest{transcript: newTranscript()}
@@ -179,58 +205,102 @@ func theirGuest(t *testing.T, firmware, kernel, disk string, args ...string) *qe
 	return g
 }
 
-// interop finds what the tests need and makes a disk.
-func interop(t *testing.T) (firmware, kernel, disk string) {
+// icountShift makes an instruction take eight nanoseconds.
+const icountShift = 3
+
+// eachSetup finds what the tests need and runs one with every setup.
+func eachSetup(t *testing.T, run func(t *testing.T, s setup)) {
 	t.Helper()
 	peer.Need(t, "qemu-img", "qemu-system-riscv64")
-	firmware = peer.NeedFile(t, "/usr/lib/riscv64-linux-gnu/opensbi/generic/fw_dynamic.bin")
-	kernel = peer.NeedFile(t, "/usr/lib/u-boot/qemu-riscv64_smode/uboot.elf")
-	disk = filepath.Join(t.TempDir(), "disk.qcow2")
-	peer.Run(t, "qemu-img", "create", "-q", "-f", "qcow2", disk, "16M")
-	return firmware, kernel, disk
+	firmware := peer.NeedFile(t, "/usr/lib/riscv64-linux-gnu/opensbi/generic/fw_dynamic.bin")
+	kernel := peer.NeedFile(t, "/usr/lib/u-boot/qemu-riscv64_smode/uboot.elf")
+	for name, s := range map[string]setup{
+		"legacy virtio":      {},
+		"modern virtio":      {modern: true},
+		"counting the clock": {icount: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s.firmware, s.kernel, s.disk = firmware, kernel, filepath.Join(t.TempDir(), "disk.qcow2")
+			peer.Run(t, "qemu-img", "create", "-q", "-f", "qcow2", s.disk, "16M")
+			run(t, s)
+			peer.Run(t, "qemu-img", "check", s.disk)
+		})
+	}
 }
 
 func TestQEMULoadsOurs(t *testing.T) {
-	firmware, kernel, disk := interop(t)
-	t.Run("save", func(t *testing.T) {
-		g := ourGuest(t, firmware, kernel, disk)
-		g.start(t)
-		toPrompt(t, g)
-		mark(t, g, 1)
-		if err := savevm.SaveTag(background, g.board.Machine(), "ours"); err != nil {
-			t.Fatal(err)
-		}
-		mark(t, g, 2)
-	})
-	peer.Run(t, "qemu-img", "check", disk)
-	t.Run("load", func(t *testing.T) {
-		g := theirGuest(t, firmware, kernel, disk, "-loadvm", "ours")
-		wantMarked(t, g, 1)
+	eachSetup(t, func(t *testing.T, s setup) {
+		t.Run("save", func(t *testing.T) {
+			g := ourGuest(t, s)
+			g.start(t)
+			toPrompt(t, g)
+			mark(t, g, 1)
+			if err := savevm.SaveTag(background, g.board.Machine(), "ours"); err != nil {
+				t.Fatal(err)
+			}
+			mark(t, g, 2)
+		})
+		t.Run("load", func(t *testing.T) {
+			wantMarked(t, theirGuest(t, s, "-loadvm", "ours"), 1)
+		})
 	})
 }
 
 func TestWeLoadQEMUs(t *testing.T) {
-	firmware, kernel, disk := interop(t)
-	t.Run("save", func(t *testing.T) {
-		g := theirGuest(t, firmware, kernel, disk)
-		toPrompt(t, g)
-		mark(t, g, 1)
-		g.send(t, "\x01c")
-		g.await(t, "(qemu) ")
-		g.send(t, "savevm theirs\n")
-		g.await(t, "\n")
-		g.await(t, "(qemu) ")
-		g.send(t, "\x01c\r")
-		g.await(t, prompt)
-		mark(t, g, 2)
+	eachSetup(t, func(t *testing.T, s setup) {
+		t.Run("save", func(t *testing.T) {
+			g := theirGuest(t, s)
+			toPrompt(t, g)
+			mark(t, g, 1)
+			g.send(t, "\x01c")
+			g.await(t, "(qemu) ")
+			g.send(t, "savevm theirs\n")
+			g.await(t, "\n")
+			g.await(t, "(qemu) ")
+			g.send(t, "\x01c\r")
+			g.await(t, prompt)
+			mark(t, g, 2)
+		})
+		t.Run("load", func(t *testing.T) {
+			g := ourGuest(t, s)
+			if err := savevm.Load(background, g.board.Machine(), "theirs"); err != nil {
+				t.Fatal(err)
+			}
+			g.start(t)
+			wantMarked(t, g, 1)
+		})
 	})
-	t.Run("load", func(t *testing.T) {
-		g := ourGuest(t, firmware, kernel, disk)
-		if err := savevm.Load(background, g.board.Machine(), "theirs"); err != nil {
-			t.Fatal(err)
+}
+
+// Snapshots that are made at any time while the guest boots go on to its prompt, here and
+// in QEMU.
+func TestSnapshotsWhileBooting(t *testing.T) {
+	const snapshots = 4
+	eachSetup(t, func(t *testing.T, s setup) {
+		t.Run("save", func(t *testing.T) {
+			g := ourGuest(t, s)
+			m := g.board.Machine()
+			g.start(t)
+			for i := range snapshots {
+				if err := savevm.SaveTag(background, m, fmt.Sprint("boot", i)); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(20 * time.Millisecond) // of booting, which takes longer
+			}
+			for i := range snapshots {
+				g.stop(t)
+				if err := savevm.Load(background, m, fmt.Sprint("boot", i)); err != nil {
+					t.Fatal(err)
+				}
+				g.forget()
+				g.start(t)
+				toPrompt(t, g)
+			}
+		})
+		for i := range snapshots {
+			t.Run(fmt.Sprint("load", i), func(t *testing.T) {
+				toPrompt(t, theirGuest(t, s, "-loadvm", fmt.Sprint("boot", i)))
+			})
 		}
-		g.start(t)
-		wantMarked(t, g, 1)
 	})
-	peer.Run(t, "qemu-img", "check", disk)
 }
