@@ -2,7 +2,6 @@ package blockdev
 
 import (
 	"context"
-	"errors"
 	"strings"
 )
 
@@ -310,7 +309,7 @@ func (p *opening) vertex(node Node) (*Vertex, error) {
 		v.Filename = describeProtocol(p.driver, p.text, p.opts)
 	}
 	if err := p.g.insert(v, p.common.nodeName); err != nil {
-		return nil, errors.Join(err, node.Close())
+		return nil, firstError([]error{err, node.Close()})
 	}
 	return v, nil
 }
@@ -344,7 +343,7 @@ func (g *Graph) snapshotVertex(v *Vertex, id string) (*Vertex, error) {
 	}
 	out.mode.Writable = false
 	if err := g.insert(out, ""); err != nil {
-		return nil, errors.Join(err, node.Close())
+		return nil, firstError([]error{err, node.Close()})
 	}
 	return out, nil
 }

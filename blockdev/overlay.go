@@ -2,7 +2,6 @@ package blockdev
 
 import (
 	"context"
-	"errors"
 	"os"
 )
 
@@ -23,7 +22,7 @@ func (g *Graph) OpenOverlay(ctx context.Context, v *Vertex, dir string) (*Vertex
 	}
 	name := f.Name()
 	if err := f.Close(); err != nil {
-		return nil, errors.Join(err, os.Remove(name))
+		return nil, firstError([]error{err, os.Remove(name)})
 	}
 	o, err := g.createOverlay(ctx, name, v)
 	if err != nil {
@@ -50,7 +49,7 @@ func (g *Graph) createOverlay(ctx context.Context, name string, v *Vertex) (*Ver
 		return nil, err
 	}
 	if err := o.SetBacking(v); err != nil {
-		return nil, errors.Join(err, o.Unref())
+		return nil, firstError([]error{err, o.Unref()})
 	}
 	o.Filename = o.describe(true)
 	return o, nil

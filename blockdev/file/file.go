@@ -340,7 +340,8 @@ func (n *Node) ReopenWritable(writable bool) error {
 		return err
 	}
 	if err := n.sameFile(f); err != nil {
-		return errors.Join(err, f.Close())
+		_ = f.Close() // the reason for giving up is reported instead
+		return err
 	}
 	if err := n.relock(f, writable); err != nil {
 		_ = f.Close() // the lock's error is the one to report
@@ -380,8 +381,11 @@ func (n *Node) relock(f *os.File, writable bool) error {
 		return n.ioError("reopen", blockdev.NoOffset, err)
 	}
 	err := lockFile(f, n.name, writable)
-	if err != nil {
-		err = errors.Join(err, unlockFile(f), lockFile(n.f, n.name, n.writable))
+	if err == nil {
+		return nil
+	}
+	if back := errors.Join(unlockFile(f), lockFile(n.f, n.name, n.writable)); back != nil {
+		return errors.Join(err, back)
 	}
 	return err
 }
