@@ -37,11 +37,12 @@ func openPTY(c Config) (*PTY, error) {
 	d.init(c.ID, false)
 	err = rawSlave(slave)
 	slave.Close()
+	fd := int(master.Fd())
 	if err == nil {
-		err = unix.SetNonblock(int(master.Fd()), true)
+		err = unix.SetNonblock(fd, true) // after Fd, which makes it blocking
 	}
 	if err == nil {
-		d.in, err = newPollReader(int(master.Fd()))
+		d.in, err = newPollReader(fd)
 	}
 	if err != nil {
 		master.Close()
