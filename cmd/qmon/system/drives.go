@@ -86,8 +86,8 @@ func (s *storage) addNode(ctx context.Context, a argument) error {
 			options[p.Key] = p.Value
 		}
 	}
-	if name := options["node-name"]; name == "" {
-		return blockdev.Errorf(blockdev.ErrInvalid, "", "", "'node-name' must be specified for the root node")
+	if err := checkNode(options); err != nil {
+		return err
 	}
 	v, err := s.graph.OpenDescription(ctx, options, blockdev.OpenOptions{
 		Mode: blockdev.Mode{Writable: true, Unmap: options["discard"] == "unmap"},
@@ -97,6 +97,30 @@ func (s *storage) addNode(ctx context.Context, a argument) error {
 		return err
 	}
 	s.nodes = append(s.nodes, v)
+	return nil
+}
+
+// checkNode refuses what -blockdev's schema does, before anything is opened.
+func checkNode(options blockdev.Options) error {
+	bad := func(format string, args ...any) error {
+		return blockdev.Errorf(blockdev.ErrInvalid, "", "", format, args...)
+	}
+	name, given := options["driver"]
+	if !given {
+		return bad("Parameter 'driver' is missing")
+	}
+	driver, err := blockdev.LookupDriver(name)
+	if err != nil {
+		return bad("Parameter 'driver' does not accept value '%s'", name)
+	}
+	_, hasFile := options["file"]
+	_, hasChild := options["file.driver"]
+	if !driver.Protocol && !hasFile && !hasChild {
+		return bad("Parameter 'file' is missing")
+	}
+	if options["node-name"] == "" {
+		return bad("'node-name' must be specified for the root node")
+	}
 	return nil
 }
 
