@@ -167,29 +167,26 @@ func commit(ctx context.Context, s *Session, a Args) error {
 		if err != nil {
 			return Verbatim("%s", blockdev.Message(err))
 		}
-		return commitDrive(ctx, d)
+		return commitDrive(ctx, d, name)
 	}
 	for _, d := range s.Machine().Drives().All() {
 		if v := d.Medium(); v == nil || v.Backing() == nil {
 			continue
 		}
-		if err := commitDrive(ctx, d); err != nil {
+		if err := commitDrive(ctx, d, name); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func commitDrive(ctx context.Context, d *blockdev.Drive) error {
-	v := d.Medium()
-	switch {
-	case v == nil:
-		return Verbatim("Device '%s' has no medium", d.Name())
-	case v.Backing() == nil:
-		return Verbatim("'commit' error for '%s': Operation not supported", d.Name())
+// commitDrive commits a drive that the user called name.
+func commitDrive(ctx context.Context, d *blockdev.Drive, name string) error {
+	if d.Medium() == nil {
+		return Verbatim("Device '%s' has no medium", name)
 	}
 	if err := d.Commit(ctx); err != nil {
-		return Verbatim("'commit' error for '%s': %s", d.Name(), blockdev.Message(err))
+		return Verbatim("'commit' error for '%s': %s", name, blockdev.Message(err))
 	}
 	return nil
 }

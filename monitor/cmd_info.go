@@ -21,6 +21,11 @@ var infoCommands = []Command{
 	},
 	{Name: "info qtree", Help: "show the devices and their properties", Run: infoDeviceTree},
 	{Name: "info ramblock", Help: "list the machine's memories", Run: infoRAMBlocks},
+	{Name: "info memory_size_summary", Help: "show how much RAM there is, in bytes", Run: infoMemorySize},
+	{
+		Name: "info stats", Args: "target:s names:s? provider:s?",
+		Help: "show the statistics of a target, vm or vcpu", Run: infoStats,
+	},
 }
 
 // noUUID is shown for a machine that has none.
@@ -114,6 +119,28 @@ func infoRAMBlocks(_ context.Context, s *Session, _ Args) error {
 	return nil
 }
 
+func infoMemorySize(_ context.Context, s *Session, _ Args) error {
+	var size uint64
+	for _, r := range s.Machine().Memory().Regions() {
+		if r.Kind == vm.RegionRAM {
+			size += r.Size
+		}
+	}
+	s.Printf("base memory: %d\n", size)
+	return nil
+}
+
+// infoStats has nothing to show: like QEMU's own processors, a machine has no provider of
+// statistics.
+func infoStats(_ context.Context, _ *Session, a Args) error {
+	switch target := a.String("target"); target {
+	case "vm", "vcpu":
+		return nil
+	default:
+		return Verbatim("invalid stats target %s", target)
+	}
+}
+
 // infoDeviceTree shows the devices that describe themselves, the latest first, as QEMU
 // lists a bus.
 func infoDeviceTree(_ context.Context, s *Session, _ Args) error {
@@ -124,6 +151,7 @@ func infoDeviceTree(_ context.Context, s *Session, _ Args) error {
 				descriptions = append(descriptions, described.Describe())
 			}
 		}
+		slices.Reverse(descriptions)
 	})
 	if err != nil {
 		return err

@@ -26,14 +26,14 @@ func isLogItem(name string) bool {
 	return name == "all"
 }
 
-// setLog switches on the named items; with a name that is none, it lists them instead.
+// setLog switches on the named items; with a name that is none, it fails and lists them.
 func setLog(_ context.Context, s *Session, a Args) error {
 	names := strings.Split(a.String("items"), ",")
 	names = slices.DeleteFunc(names, func(n string) bool { return n == "none" || n == "" })
 	for _, n := range names {
 		if !isLogItem(n) {
 			s.listLogItems()
-			return nil
+			return Verbatim("")
 		}
 	}
 	return s.Machine().Log().Enable(names)

@@ -91,25 +91,25 @@ func (s *Session) addressDigits(sp space) int {
 
 // examine dumps memory.
 func examine(sp space) func(context.Context, *Session, Args) error {
-	return func(_ context.Context, s *Session, a Args) error {
+	return func(ctx context.Context, s *Session, a Args) error {
 		f := a.format("fmt").after(s.last)
 		addr := uint64(a.Int("addr"))
 		if f.letter == 'i' {
 			s.last.letter = 'i'
-			return s.disassemble(sp, addr, f.count)
+			return s.disassemble(ctx, sp, addr, f.count)
 		}
 		s.last = f
-		return s.dump(sp, addr, f)
+		return s.dump(ctx, sp, addr, f)
 	}
 }
 
-func (s *Session) dump(sp space, addr uint64, f format) error {
+func (s *Session) dump(ctx context.Context, sp space, addr uint64, f format) error {
 	width := lineOfWords
 	if f.size == 1 {
 		width = lineOfBytes
 	}
 	line := make([]byte, width)
-	for left := f.count * f.size; left > 0; {
+	for left := f.count * f.size; left > 0 && ctx.Err() == nil; {
 		p := line[:min(left, width)]
 		err := s.fetch(sp, addr, p)
 		if errors.Is(err, vm.ErrEnded) {
@@ -124,18 +124,18 @@ func (s *Session) dump(sp space, addr uint64, f format) error {
 		addr += uint64(len(p))
 		left -= len(p)
 	}
-	return nil
+	return ctx.Err()
 }
 
 // maxInstruction is the longest instruction of any processor, in bytes.
 const maxInstruction = 16
 
-func (s *Session) disassemble(sp space, addr uint64, count int) error {
+func (s *Session) disassemble(ctx context.Context, sp space, addr uint64, count int) error {
 	cpu, ok := s.CPU().(vm.Disassembler)
 	if !ok {
 		return Verbatim("This processor has no disassembler")
 	}
-	for range count {
+	for ; count > 0 && ctx.Err() == nil; count-- {
 		code, err := s.code(sp, addr)
 		if err != nil {
 			s.Printf("%0*x: Cannot access memory\n", s.addressDigits(sp), addr)
@@ -148,7 +148,7 @@ func (s *Session) disassemble(sp space, addr uint64, count int) error {
 		s.Printf("0x%0*x:  %s\n", s.addressDigits(sp), addr, text)
 		addr += uint64(n)
 	}
-	return nil
+	return ctx.Err()
 }
 
 // code reads what may be one instruction: less than the longest where memory ends.

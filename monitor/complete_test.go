@@ -30,7 +30,7 @@ func TestCompletion(t *testing.T) {
 	}{
 		{"sav", 3, []string{"savevm"}},
 		{"sys", 3, []string{"system_powerdown", "system_reset"}},
-		{"info st", 2, []string{"status"}},
+		{"info st", 2, []string{"stats", "status"}},
 		{"info  block", 5, []string{"block", "block-jobs", "blockstats"}},
 		{"help info na", 2, []string{"name"}},
 		{"help sav", 3, []string{"savevm"}},

@@ -265,17 +265,19 @@ func (b *bench) makeImage(words []string) {
 	}
 }
 
-// create is qemu-img create -q -f FORMAT [-b BACKING -F FORMAT] FILE [SIZE].
+// create is qemu-img create [-q] -f FORMAT [-b BACKING -F FORMAT] FILE [SIZE].
 func (b *bench) create(words []string) error {
 	var plain []string
 	options := map[string]string{}
-	for i := 1; i < len(words); i++ {
-		if strings.HasPrefix(words[i], "-") {
+	for i := 0; i < len(words); i++ {
+		switch {
+		case words[i] == "-q":
+		case strings.HasPrefix(words[i], "-"):
 			options[words[i]] = words[i+1]
 			i++
-			continue
+		default:
+			plain = append(plain, words[i])
 		}
-		plain = append(plain, words[i])
 	}
 	g := b.builder.Graph
 	size := int64(8 << 20) // of the backing files in all scenarios

@@ -108,7 +108,9 @@ func (s *Session) showError(err error) {
 	} else {
 		text = "Error: " + blockdev.Message(err)
 	}
-	s.Println(s.paint(color.FgRed, text))
+	if text != "" {
+		s.Println(s.paint(color.FgRed, text))
+	}
 }
 
 // verbatim is an error that is shown without "Error: ".
@@ -116,7 +118,8 @@ type verbatim string
 
 func (v verbatim) Error() string { return string(v) }
 
-// Verbatim makes an error that is shown to the user as it is. Any other error that a
+// Verbatim makes an error that is shown to the user as it is; nothing is shown of an empty
+// one, which is for a command that has told already what is wrong. Any other error that a
 // command returns is shown behind "Error: ".
 func Verbatim(format string, args ...any) error { return verbatim(fmt.Sprintf(format, args...)) }
 
