@@ -39,7 +39,6 @@ type Vertex struct {
 	file     *Vertex   // child with the bytes, nil for protocols
 	backing  *Vertex   // what Backed.Backing is, nil for none
 	children []*Vertex // every other child that this vertex holds a reference to
-	named    bool      // opened by the user under a node name: stays until removed
 
 	detectZeroes DetectZeroes
 	temporary    string // file to remove once the node is closed, "" for none
@@ -241,7 +240,6 @@ func (g *Graph) insert(v *Vertex, name string) error {
 		if err := g.checkName(name); err != nil {
 			return err
 		}
-		v.named = true
 	}
 	v.Name, v.graph, v.refs = name, g, 1
 	g.vertices = append(g.vertices, v)
