@@ -1,0 +1,25 @@
+package qcow2_test
+
+import (
+	"testing"
+
+	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/formats/formattest"
+	_ "github.com/qmon/qmon/formats/qcow2"
+)
+
+func TestConformance(t *testing.T) {
+	for name, o := range map[string]blockdev.Options{
+		"default":         {},
+		"version 2":       {"compat": "v2"},
+		"small clusters":  {"cluster_size": "512", "refcount_bits": "64"},
+		"large clusters":  {"cluster_size": "2M", "refcount_bits": "8"},
+		"lazy refcounts":  {"lazy_refcounts": "on", "cluster_size": "4k"},
+		"narrow refcount": {"refcount_bits": "4", "cluster_size": "1k"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			formattest.Run(t, formattest.Format{Driver: "qcow2", CreateOptions: o})
+		})
+	}
+}
