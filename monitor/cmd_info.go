@@ -113,7 +113,7 @@ func infoRAMBlocks(_ context.Context, s *Session, _ Args) error {
 	s.Printf("%24s %8s  %18s %18s %18s\n", "Block Name", "PSize", "Offset", "Used", "Total")
 	var offset uint64
 	for _, r := range blocks {
-		s.Printf("%24s %6s  0x%016x 0x%016x 0x%016x\n", r.Name, "4 KiB", offset, r.Size, r.Size)
+		s.Printf("%24s %8s  0x%016x 0x%016x 0x%016x\n", r.Name, "4 KiB", offset, r.Size, r.Size)
 		offset += r.Size
 	}
 	return nil

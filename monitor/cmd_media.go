@@ -3,6 +3,7 @@ package monitor
 import (
 	"context"
 	"errors"
+	"os"
 
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/blockdev/driveopt"
@@ -134,7 +135,7 @@ func (s *Session) swap(d *blockdev.Drive, v *blockdev.Vertex, force bool) error 
 // image. The old one is let go first, and comes back if that did not help.
 func (s *Session) reopen(ctx context.Context, d *blockdev.Drive, a Args, o blockdev.OpenOptions, locked error) error {
 	old := d.Medium()
-	if old.Filename != a.String("filename") {
+	if !sameFile(old.Filename, a.String("filename")) {
 		return locked
 	}
 	back := blockdev.OpenOptions{Driver: old.Driver.Name, Mode: old.Mode(), Gate: s.monitor.config.Gate}
@@ -154,6 +155,15 @@ func (s *Session) reopen(ctx context.Context, d *blockdev.Drive, a Args, o block
 		}
 	}
 	return errors.Join(err, s.swap(d, v, true))
+}
+
+func sameFile(a, b string) bool {
+	one, err := os.Stat(a)
+	if err != nil {
+		return a == b
+	}
+	other, err := os.Stat(b)
+	return err == nil && os.SameFile(one, other)
 }
 
 // busTypes are the numbers by which QEMU's message calls the interfaces of -drive.
