@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -53,12 +54,12 @@ func (b *bench) convertRows() []row {
 }
 
 // writeData writes a file of data with holes: three random MiB of every four.
-func writeData(name string, size int64) error {
+func writeData(name string, size int64) (err error) {
 	f, err := os.Create(name)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { err = errors.Join(err, f.Close()) }()
 	w := bufio.NewWriterSize(f, 1<<20)
 	random := rand.NewChaCha8([32]byte{1})
 	chunk := make([]byte, 1<<20)

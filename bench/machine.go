@@ -82,7 +82,9 @@ func (b *bench) snapshot(program, command string) (sample, error) {
 		}
 		s.wall = time.Since(begin)
 	}
-	io.WriteString(p.in, "quit\n")
+	if err == nil {
+		_, err = io.WriteString(p.in, "quit\n")
+	}
 	p.end(&s)
 	return s, err
 }
@@ -118,7 +120,7 @@ func start(program string, args ...string) (*process, error) {
 
 // expect reads until text was printed.
 func (p *process) expect(text string) error {
-	stop := time.AfterFunc(patience, func() { p.cmd.Process.Kill() })
+	stop := time.AfterFunc(patience, p.kill)
 	defer stop.Stop()
 	buf := make([]byte, 64<<10)
 	for {
@@ -134,12 +136,16 @@ func (p *process) expect(text string) error {
 	}
 }
 
-// end makes the process end and adds what it used.
+// kill ends a process that may have ended already.
+func (p *process) kill() { _ = p.cmd.Process.Kill() }
+
+// end makes the process end and adds what it used. How it ends does not matter: it is
+// killed if it does not see its input close.
 func (p *process) end(s *sample) {
 	p.in.Close()
-	timer := time.AfterFunc(2*time.Second, func() { p.cmd.Process.Kill() })
-	io.Copy(io.Discard, p.out)
-	p.cmd.Wait()
-	timer.Stop()
+	timer := time.AfterFunc(2*time.Second, p.kill)
+	defer timer.Stop()
+	_, _ = io.Copy(io.Discard, p.out)
+	_ = p.cmd.Wait()
 	s.addUsage(p.cmd)
 }

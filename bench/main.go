@@ -8,6 +8,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -42,7 +43,7 @@ func main() {
 	}
 }
 
-func run(rounds int, size int64, only string) error {
+func run(rounds int, size int64, only string) (err error) {
 	match, err := regexp.Compile(only)
 	if err != nil {
 		return err
@@ -51,7 +52,7 @@ func run(rounds int, size int64, only string) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	b := &bench{dir: dir, qmon: filepath.Join(dir, "qmon"), size: size}
 	if out, err := exec.Command("go", "build", "-o", b.qmon, "github.com/qmon/qmon/cmd/qmon").CombinedOutput(); err != nil {
 		return fmt.Errorf("build: %v\n%s", err, out)

@@ -14,8 +14,9 @@ func peakMemory(p *os.ProcessState) int64 {
 	if !ok {
 		return 0
 	}
+	peak := int64(u.Maxrss) //nolint:unconvert // it is narrower on 32-bit systems
 	if runtime.GOOS == "darwin" {
-		return int64(u.Maxrss)
+		return peak
 	}
-	return int64(u.Maxrss) << 10 // Linux and the BSDs count KiB
+	return peak << 10 // Linux and the BSDs count KiB
 }

@@ -103,8 +103,15 @@ func Message(err error) string {
 	if err == nil {
 		return ""
 	}
-	if e, ok := err.(*Error); ok {
+	switch e := err.(type) {
+	case *Error:
 		return e.message()
+	case interface{ Unwrap() []error }: // errors.Join
+		var lines []string
+		for _, part := range e.Unwrap() {
+			lines = append(lines, Message(part))
+		}
+		return strings.Join(lines, "\n")
 	}
 	if s, ok := systemMessage(err); ok {
 		return s

@@ -2,6 +2,7 @@ package driveopt
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/qmon/qmon/blockdev"
@@ -70,18 +71,25 @@ func (b *Builder) Add(ctx context.Context, s Spec) (*blockdev.Drive, error) {
 			return nil, err
 		}
 		if err := d.Insert(v); err != nil {
-			v.Unref()
-			return nil, err
+			return nil, errors.Join(err, v.Unref())
 		}
 	} else if s.Format != "" {
 		return nil, invalid(`A block device must be specified for "file"`)
 	}
 	if err := b.Drives.Add(d); err != nil {
-		d.Remove()
-		return nil, err
+		return nil, errors.Join(err, empty(d))
 	}
 	b.placed = append(b.placed, Placed{s, d})
 	return d, nil
+}
+
+// empty takes the medium out of a drive that is not to be.
+func empty(d *blockdev.Drive) error {
+	v, err := d.Remove()
+	if v == nil {
+		return err
+	}
+	return errors.Join(err, v.Unref())
 }
 
 // place settles interface, bus and unit.
@@ -187,8 +195,7 @@ func (b *Builder) openMedium(ctx context.Context, s Spec) (*blockdev.Vertex, err
 	}
 	over, err := b.Graph.OpenOverlay(ctx, v, b.TempDir)
 	if err != nil {
-		v.Unref()
-		return nil, err
+		return nil, errors.Join(err, v.Unref())
 	}
 	return over, nil
 }

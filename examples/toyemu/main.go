@@ -40,17 +40,17 @@ type toy struct {
 }
 
 // run emulates until the monitor's quit or C-a x. terminal is what -serial takes.
-func run(images []string, terminal string) error {
+func run(images []string, terminal string) (err error) {
 	t := &toy{machine: vm.New(vm.Config{Type: "toy"})}
-	defer t.close()
+	defer func() { err = errors.Join(err, t.close()) }()
 	if err := t.build(images, terminal); err != nil {
 		return err
 	}
-	t.machine.Post(func() {
-		t.machine.Reset("")
-		t.machine.Start()
-	})
-	err := t.machine.Run(context.Background())
+	t.machine.Reset("")
+	if err := t.machine.Start(); err != nil {
+		return err
+	}
+	err = t.machine.Run(context.Background())
 	if quit := new(vm.QuitError); errors.As(err, &quit) {
 		return nil
 	}
@@ -126,10 +126,10 @@ func (t *toy) addConsole(processor *cpu, terminal string) error {
 }
 
 // close ends consoles and disks.
-func (t *toy) close() {
+func (t *toy) close() error {
+	var err error
 	if t.monitor != nil {
-		t.monitor.Close()
+		err = t.monitor.Close()
 	}
-	t.machine.Drives().Close()
-	t.lines.Close()
+	return errors.Join(err, t.machine.Drives().Close(), t.lines.Close())
 }

@@ -194,7 +194,7 @@ func (e *emulator) muxHooks(o *options) serial.MuxHooks {
 	return serial.MuxHooks{
 		Escape: o.escape,
 		Quit:   func() { e.machine.Quit(0, "host-ui") },
-		// As in QEMU nothing is shown: the terminal belongs to the guest.
-		CommitAll: func() { e.monitor.Execute(context.Background(), io.Discard, "commit all") },
+		// As in QEMU nothing is shown, not even an error: the terminal belongs to the guest.
+		CommitAll: func() { _ = e.monitor.Execute(context.Background(), io.Discard, "commit all") },
 	}
 }

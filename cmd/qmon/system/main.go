@@ -58,7 +58,7 @@ func run(prog string, args []string) (status int, err error) {
 		if err := os.WriteFile(o.pidfile, fmt.Appendf(nil, "%d\n", os.Getpid()), 0o644); err != nil {
 			return 1, fmt.Errorf("cannot create PID file: %s", blockdev.Message(err))
 		}
-		defer os.Remove(o.pidfile)
+		defer func() { err = errors.Join(err, os.Remove(o.pidfile)) }()
 	}
 	return e.run(o)
 }
@@ -125,7 +125,9 @@ func (e *emulator) run(o *options) (int, error) {
 	defer stop()
 	if err := e.start(o); err != nil {
 		e.machine.Quit(1, "host-error")
-		<-ended
+		if endErr := <-ended; !errors.As(endErr, new(*vm.QuitError)) {
+			err = errors.Join(err, endErr)
+		}
 		return 1, err
 	}
 	err := <-ended
@@ -156,17 +158,15 @@ func (e *emulator) start(o *options) error {
 // close ends everything, in the order that loses nothing: consoles last, for what the
 // others have to say.
 func (e *emulator) close() error {
+	var errs []error
 	if e.monitor != nil {
-		e.monitor.Close()
+		errs = append(errs, e.monitor.Close())
 	}
-	var err error
 	if e.storage != nil {
-		err = e.storage.close()
+		errs = append(errs, e.storage.close())
 	}
 	if e.consoles != nil {
-		if closeErr := e.consoles.set.Close(); err == nil {
-			err = closeErr
-		}
+		errs = append(errs, e.consoles.set.Close())
 	}
-	return err
+	return errors.Join(errs...)
 }
