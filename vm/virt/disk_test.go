@@ -22,23 +22,23 @@ func openDrive(t *testing.T, path, format string) *blockdev.Drive {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return insert(t, v)
+	return insert(t, blockdev.DriveConfig{Name: "d0"}, v)
 }
 
 // memoryDrive makes a drive of size bytes that lives in memory.
-func memoryDrive(t *testing.T, size int) *blockdev.Drive {
+func memoryDrive(t *testing.T, c blockdev.DriveConfig, size int) *blockdev.Drive {
 	t.Helper()
 	g := &blockdev.Graph{}
-	v, err := g.Add(blocktest.NewMemory(make([]byte, size)), "", blockdev.Mode{Writable: true})
+	v, err := g.Add(blocktest.NewMemory(make([]byte, size)), "", blockdev.Mode{Writable: !c.ReadOnly})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return insert(t, v)
+	return insert(t, c, v)
 }
 
-func insert(t *testing.T, v *blockdev.Vertex) *blockdev.Drive {
+func insert(t *testing.T, c blockdev.DriveConfig, v *blockdev.Vertex) *blockdev.Drive {
 	t.Helper()
-	d := blockdev.NewDrive(blockdev.DriveConfig{Name: "d0"})
+	d := blockdev.NewDrive(c)
 	if err := d.Insert(v); err != nil {
 		t.Fatal(err)
 	}
