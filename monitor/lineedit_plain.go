@@ -41,8 +41,8 @@ func (e *plainEditor) ReadLine(prompt string) (string, error) {
 	e.out.Lock()
 	defer e.out.Unlock()
 	e.prompt = ""
-	e.send([]byte(line + "\n"))
 	if err == nil {
+		e.send([]byte(line + "\n"))
 		e.history.add(line)
 	}
 	return line, err

@@ -96,11 +96,11 @@ func (e *termEditor) ReadLine(prompt string) (string, error) {
 	e.recall = recall{lines: e.history.all()}
 	e.begin(prompt)
 	line, err := e.rl.Readline()
-	e.end()
 	e.over = err != nil
 	if e.over || e.isShut() {
 		return "", io.EOF
 	}
+	e.end()
 	e.history.add(line)
 	return line, nil
 }

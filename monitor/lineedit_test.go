@@ -343,7 +343,7 @@ func TestScript(t *testing.T) {
 	if want := []string{"one", "\ttwo", "three"}; !slices.Equal(lines, want) {
 		t.Errorf("lines %q, want %q", lines, want)
 	}
-	if want := "hello\n> one\nok\n> \ttwo\nok\n> three\nok\n> \n"; render(l.text()) != want {
+	if want := "hello\n> one\nok\n> \ttwo\nok\n> three\nok\n> "; render(l.text()) != want {
 		t.Errorf("log %q, want %q", render(l.text()), want)
 	}
 	if got := e.History(); !slices.Equal(got, lines) {
