@@ -94,21 +94,21 @@ func TestMonitorKnowsTheToy(t *testing.T) {
 	c := startToy(t, newDisks(t)...)
 	c.say("++p", "2")
 	c.say("\x01c", "(qemu) ")
-	for command, want := range map[string]string{
-		"stop":           "",
-		"info registers": "r7 00000000",
-		"info block":     "ide0-hd1",
-		"x/1wx 0x800":    "0x00000002",
-		"info mtree":     "toy.ram",
-		"print $pc":      "0x",
-		"savevm t":       "",
-		"info snapshots": "t",
-		"commit nosuch":  "not found",
-		"info status":    "paused",
-		"system_reset":   "",
+	for _, step := range []struct{ command, want string }{
+		{"stop", ""},
+		{"info registers", "r7 00000000"},
+		{"info block", "ide0-hd1"},
+		{"x/1wx 0x800", "0x00000002"},
+		{"info mtree", "toy.ram"},
+		{"print $pc", "0x"},
+		{"savevm t", ""},
+		{"info snapshots", "t"},
+		{"commit nosuch", "not found"},
+		{"info status", "paused"},
+		{"system_reset", ""},
 	} {
-		if out := c.say(command+"\n", "(qemu) "); !strings.Contains(out, want) {
-			t.Errorf("%s: %q has no %q", command, out, want)
+		if out := c.say(step.command+"\n", "(qemu) "); !strings.Contains(out, step.want) {
+			t.Errorf("%s: %q has no %q", step.command, out, step.want)
 		}
 	}
 }
