@@ -159,8 +159,8 @@ func (p *randomProgram) tables() {
 	p.emit("srli x6, x6, 2")
 	p.emit("ori x6, x6, 1")
 	p.emit("sd x6, 0(x5)")
-	for i := 1; i < 4; i++ { // megapages, pointers, misaligned ones
-		p.emit("li x6, %#x", 0x20000000|p.pte()|pick[uint64](p, 0, 0, 0x400))
+	for i := 1; i < 4; i++ { // megapages, some misaligned; never a pointer into the program
+		p.emit("li x6, %#x", 0x20000000|p.pte()|pteR|pick[uint64](p, 0, 0, 0x400))
 		p.emit("sd x6, %d(x5)", 8*i)
 	}
 	p.emit("lla x5, l0")
