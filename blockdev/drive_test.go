@@ -363,6 +363,31 @@ func TestCommitGrowsTheBackingFile(t *testing.T) {
 	}
 }
 
+// TestGrowingDoesNotShowTheBackingFile: mid, shorter than what it is over, hides the rest
+// of it also when commit makes it longer.
+func TestGrowingDoesNotShowTheBackingFile(t *testing.T) {
+	images(t)
+	if err := os.WriteFile("r.img", bytes.Repeat([]byte{0xbb}, 4<<20), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var g blockdev.Graph
+	d := openDrive(t, &g, "top.qcow2")
+	if err := d.Resize(3 << 20); err != nil {
+		t.Fatal(err)
+	}
+	before := make([]byte, 3<<20)
+	if _, err := d.ReadAt(before, 0); err != nil || before[0] != 0xbb || before[2<<20] != 0 {
+		t.Fatalf("before: %x, %x, %v", before[0], before[2<<20], err)
+	}
+	if err := d.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	after := make([]byte, 3<<20)
+	if _, err := d.ReadAt(after, 0); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("the disk changed: %v", err)
+	}
+}
+
 // TestCommitThatFailsLosesNothing fails each request to the backing file in turn.
 func TestCommitThatFailsLosesNothing(t *testing.T) {
 	for nth := 1; ; nth++ {

@@ -150,18 +150,26 @@ func Discard(n Node, off, length int64) error {
 	return nil
 }
 
-// Resize changes the size of n if it can. Making it smaller needs o.Shrink.
+// Resize changes the size of n if it can. Making it smaller needs o.Shrink. What is new
+// reads as zeroes, also where a backing node that is longer than n was has something else.
 func Resize(n Node, size int64, o ResizeOptions) error {
 	r, ok := n.(Resizer)
+	old := n.Size()
 	switch {
 	case size < 0 || size > MaxSize:
 		return Errorf(ErrLimit, "resize", "", "Image size %d is not between 0 and %d", size, int64(MaxSize))
 	case !ok:
 		return Errorf(ErrNotSupported, "resize", "", "Image format driver does not support resize")
-	case size < n.Size() && !o.Shrink:
+	case size < old && !o.Shrink:
 		return Errorf(ErrInvalid, "resize", "", "shrinking has to be asked for")
 	}
-	return r.Resize(size, o)
+	if err := r.Resize(size, o); err != nil {
+		return err
+	}
+	if b := BackingOf(n); b != nil && size > old && b.Size() > old {
+		return WriteZeroes(n, old, min(n.Size(), b.Size())-old, ZeroMayUnmap)
+	}
+	return nil
 }
 
 // LimitsOf are n's limits, or the defaults: any offset and length will do.

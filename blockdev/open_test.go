@@ -326,6 +326,45 @@ func TestCreateErrorsAreQEMUs(t *testing.T) {
 	}
 }
 
+func TestOpenSnapshot(t *testing.T) {
+	images(t)
+	var g blockdev.Graph
+	d := openDrive(t, &g, "a.qcow2")
+	if _, err := d.WriteAt([]byte("then"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Medium().Node.(blockdev.Snapshotter).CreateSnapshot(blockdev.Snapshot{Name: "s"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.WriteAt([]byte("now!"), 0); err != nil {
+		t.Fatal(err)
+	}
+	closeDrive(t, d)
+	for id, want := range map[string]string{"s": "", "1": "", "2": "Can't find snapshot"} {
+		v, err := g.Open(t.Context(), "a.qcow2", blockdev.OpenOptions{Snapshot: id})
+		if got := blockdev.Message(err); got != want {
+			t.Errorf("%s: %q, not %q", id, got, want)
+		}
+		if err != nil {
+			continue
+		}
+		p := make([]byte, 4)
+		if _, err := v.Node.ReadAt(p, 0); err != nil || string(p) != "then" {
+			t.Errorf("%s: %q, %v", id, p, err)
+		}
+		if err := v.Unref(); err != nil {
+			t.Error(err)
+		}
+	}
+	_, err := g.Open(t.Context(), "r.img", blockdev.OpenOptions{Driver: "raw", Snapshot: "s"})
+	if want := "Block format 'raw' used by device '' does not support temporarily loading internal snapshots"; blockdev.Message(err) != want {
+		t.Errorf("raw: %v", err)
+	}
+	if n := len(g.Vertices()); n != 0 {
+		t.Errorf("%d vertices left", n)
+	}
+}
+
 func TestDescriptionLimits(t *testing.T) {
 	deep := strings.Repeat(`{"a":`, 5000) + "1" + strings.Repeat("}", 5000)
 	for _, s := range []string{"json:" + deep, strings.Repeat("x", blockdev.MaxFilename+1)} {

@@ -328,8 +328,14 @@ func (n *Node) Close() error {
 }
 
 // ReopenWritable replaces the handle, so that a lock or permission that cannot be had
-// leaves everything as it was.
+// leaves everything as it was. What was written is flushed before writing ends, as
+// flushing a read-only file does nothing.
 func (n *Node) ReopenWritable(writable bool) error {
+	if !writable {
+		if err := n.Flush(); err != nil {
+			return err
+		}
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.writable == writable {

@@ -203,3 +203,49 @@ func TestCreateRespectsLocks(t *testing.T) {
 		t.Errorf("the image in use was emptied")
 	}
 }
+
+// TestQEMUSystemAndWeLockEachOtherOut starts the emulator on a disk that we have, and
+// opens a disk that the emulator has.
+func TestQEMUSystemAndWeLockEachOtherOut(t *testing.T) {
+	peer.Need(t, "qemu-img", "qemu-system-x86_64")
+	name := filepath.Join(t.TempDir(), "a.qcow2")
+	peer.Run(t, "qemu-img", "create", "-q", "-f", "qcow2", name, "1M")
+	args := []string{"-nodefaults", "-display", "none", "-S", "-monitor", "stdio", "-hda", name}
+	v, err := opened(t, name, blockdev.Mode{Writable: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("qemu-system-x86_64", args...).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), lockMessage(`"write"`, name)) {
+		t.Errorf("qemu-system: %v, %s", err, out)
+	}
+	if err := v.Unref(); err != nil {
+		t.Fatal(err)
+	}
+
+	cmd := exec.Command("qemu-system-x86_64", args...)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAtLeast(stdout, make([]byte, 128), len("QEMU 7.2")); err != nil {
+		t.Error(err)
+	}
+	if _, err := opened(t, name, blockdev.Mode{Writable: true}); blockdev.Message(err) != lockMessage(`"write"`, name) {
+		t.Errorf("beside qemu-system: %v", err)
+	}
+	if _, err := io.WriteString(in, "quit\n"); err != nil {
+		t.Error(err)
+	}
+	_, _ = io.Copy(io.Discard, stdout)
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+}
