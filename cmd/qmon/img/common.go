@@ -13,10 +13,10 @@ import (
 	"github.com/qmon/qmon/internal/qemuopts"
 )
 
-// session is what the library is called with: references are followed, as QEMU does.
+// session is what the library is called with.
 func (t *tool) session() img.Session {
 	return img.Session{
-		Gate: blockdev.FollowGate{},
+		Gate: t.gate,
 		Warn: func(text string) { fmt.Fprint(t.stderr, text) },
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/pflag"
 
@@ -35,8 +36,9 @@ const (
 // Main runs one command line and returns the exit status. prog is how messages call the
 // program; args follow it.
 func Main(prog string, args []string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the program where it stands
 	t := &tool{ctx: ctx, prog: prog, stdout: os.Stdout, stderr: os.Stderr}
 	return t.main(args)
 }
@@ -46,6 +48,7 @@ type tool struct {
 	ctx            context.Context
 	prog           string
 	stdout, stderr io.Writer
+	gate           blockdev.Gate
 }
 
 // command is one of the program's.
@@ -106,6 +109,7 @@ func (t *tool) dispatch(args []string) (int, error) {
 	fs := newFlagSet()
 	version := fs.BoolP("version", "V", false, "")
 	fs.StringP("trace", "T", "", "")
+	restrict := fs.String("restrict", "", "")
 	args, err := parseOptions(fs, args, true)
 	if err != nil {
 		return statusFailed, err
@@ -119,6 +123,10 @@ func (t *tool) dispatch(args []string) (int, error) {
 	}
 	if len(args) == 0 {
 		return statusFailed, usagef("Not enough arguments")
+	}
+	t.gate = blockdev.FollowGate{}
+	if *restrict != "" {
+		t.gate = blockdev.RestrictGate{Dir: *restrict}
 	}
 	for _, c := range commands {
 		switch {
@@ -161,7 +169,7 @@ func versionText() string {
 func (t *tool) help() string {
 	var b strings.Builder
 	b.WriteString(versionText())
-	fmt.Fprintf(&b, "usage: %s [-h] [-V] command [options]\n\nCommands:\n", t.prog)
+	fmt.Fprintf(&b, "usage: %s [-h] [-V] [--restrict dir] command [options]\n\nCommands:\n", t.prog)
 	for _, c := range commands {
 		if c.run != nil {
 			fmt.Fprintf(&b, "  %s %s\n", c.name, c.syntax)
@@ -183,6 +191,7 @@ const helpNotes = `
   options  name=value,...; -o help lists what a format has
   snapshot a snapshot's ID or name, or snapshot.id=ID,snapshot.name=NAME
 
+  --restrict     open no file that an image refers to outside of that directory
   --image-opts   the file name is a list of options: driver=qcow2,file.filename=a.qcow2
   -U             open images that others are writing to
   -p, -q         show progress; print errors only
