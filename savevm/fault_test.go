@@ -111,9 +111,16 @@ func emptyImage(t *testing.T) []byte {
 // onFile makes a machine with a qcow2 image in f.
 func onFile(t *testing.T, f *memFile) (*toy, *blockdev.Drive) {
 	t.Helper()
-	diskRegistry.Store("memfile:a", f)
 	m := newToy(t, toyConfig{})
-	return m, m.drive(blockdev.DriveConfig{Name: "d0"}, "memfile:a", blockdev.OpenOptions{Driver: "qcow2"})
+	return m, m.file("d0", f)
+}
+
+// file adds a drive with a qcow2 image in f.
+func (m *toy) file(name string, f *memFile) *blockdev.Drive {
+	m.t.Helper()
+	filename := "memfile:" + name
+	diskRegistry.Store(filename, f)
+	return m.drive(blockdev.DriveConfig{Name: name}, filename, blockdev.OpenOptions{Driver: "qcow2"})
 }
 
 // twice saves value 1 as s, then sets machine and disk to 2, which is flushed.

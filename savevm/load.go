@@ -24,7 +24,7 @@ func Load(ctx context.Context, m *vm.Machine, name string) error {
 }
 
 // load is Load on the machine's goroutine.
-func load(ctx context.Context, m *vm.Machine, all []disk, tag string) error {
+func load(ctx context.Context, m *vm.Machine, all []disk, tag string) (err error) {
 	found, holder, err := find(all, tag)
 	if err != nil {
 		return err
@@ -33,7 +33,7 @@ func load(ctx context.Context, m *vm.Machine, all []disk, tag string) error {
 	if err != nil {
 		return diskError("load", tag, all[holder], err)
 	}
-	defer node.Close()
+	defer func() { err = both(err, node.Close()) }()
 	store, ok := node.(blockdev.VMStateStore)
 	if !ok {
 		return diskError("load", tag, all[holder], blockdev.ErrNotSupported)

@@ -110,13 +110,21 @@ type toyConfig struct {
 // newToy makes a machine whose goroutine runs until the end of the test.
 func newToy(t testing.TB, c toyConfig) *toy {
 	t.Helper()
+	m, end := startToy(t, c)
+	t.Cleanup(end)
+	return m
+}
+
+// startToy makes a machine whose goroutine runs until end is called.
+func startToy(t testing.TB, c toyConfig) (m *toy, end func()) {
+	t.Helper()
 	if c.kind == "" {
 		c.kind = "toy"
 	}
 	if c.ramSize == 0 {
 		c.ramSize = 256 << 10
 	}
-	m := &toy{
+	m = &toy{
 		Machine: vm.New(vm.Config{Type: c.kind, Clock: c.clock}),
 		t:       t, cpu: newToyCPU(), timer: &toyTimer{}, graph: &blockdev.Graph{},
 	}
@@ -137,14 +145,13 @@ func newToy(t testing.TB, c toyConfig) *toy {
 		defer close(ended)
 		_ = m.Run(ctx)
 	}()
-	t.Cleanup(func() {
+	return m, func() {
 		cancel()
 		<-ended
 		if err := m.Drives().Close(); err != nil {
 			t.Error(err)
 		}
-	})
-	return m
+	}
 }
 
 // drive adds a drive with a medium.

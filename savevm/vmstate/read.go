@@ -156,11 +156,11 @@ func (p *parser) header() error {
 	case p.d.err != nil:
 		return p.d.err
 	case head != magic:
-		return fmt.Errorf("Not a migration stream") //nolint:staticcheck // QEMU's words
+		return fmt.Errorf("Not a migration stream")
 	case version != streamVersion:
-		return fmt.Errorf("Unsupported migration stream version") //nolint:staticcheck // QEMU's words
+		return fmt.Errorf("Unsupported migration stream version")
 	case p.d.Uint8() != kindConfiguration:
-		return fmt.Errorf("Configuration section missing") //nolint:staticcheck // QEMU's words
+		return fmt.Errorf("Configuration section missing")
 	}
 	n := p.d.Uint32()
 	if n > maxMachine {
@@ -172,7 +172,6 @@ func (p *parser) header() error {
 		return p.d.err
 	}
 	if string(machine) != p.target.Machine {
-		//nolint:staticcheck // QEMU's words
 		return fmt.Errorf("Machine type received is '%s' and local is '%s'", machine, p.target.Machine)
 	}
 	if name, ok := p.d.peekSubsection("configuration"); ok {
@@ -194,7 +193,7 @@ func (p *parser) any(kind uint8) error {
 		return p.newSection(kind, id, key, version)
 	case kindPart, kindEnd:
 		if !p.ram.open || id != p.ram.id {
-			return fmt.Errorf("Unknown savevm section %d", id) //nolint:staticcheck // QEMU's words
+			return fmt.Errorf("Unknown savevm section %d", id)
 		}
 		if err := p.ramRecords(); err != nil {
 			return err
@@ -204,7 +203,7 @@ func (p *parser) any(kind uint8) error {
 		}
 		return p.footer(ramName, id)
 	}
-	return fmt.Errorf("Unknown savevm section type %d", kind) //nolint:staticcheck // QEMU's words
+	return fmt.Errorf("Unknown savevm section type %d", kind)
 }
 
 // footer reads the end of a section.
@@ -214,9 +213,8 @@ func (p *parser) footer(name string, id uint32) error {
 	case p.d.err != nil && p.d.err != io.ErrUnexpectedEOF:
 		return p.d.err
 	case p.d.err != nil || kind != kindFooter:
-		return fmt.Errorf("Missing section footer for %s", name) //nolint:staticcheck // QEMU's words
+		return fmt.Errorf("Missing section footer for %s", name)
 	case found != id:
-		//nolint:staticcheck // QEMU's words
 		return fmt.Errorf("Mismatched section id in footer for %s - read 0x%x expected 0x%x", name, found, id)
 	}
 	return nil
@@ -239,7 +237,6 @@ func (p *parser) newSection(kind uint8, id uint32, key sectionKey, version uint3
 	case kind == kindFull && p.target.Skips != nil && p.target.Skips(key.name):
 		err = p.skip(key)
 	default:
-		//nolint:staticcheck // QEMU's words
 		return fmt.Errorf("Unknown savevm section or instance '%s' %d. Make sure that your "+
 			"current VM setup matches your saved VM setup, including any hotplugged devices",
 			key.name, key.instance)

@@ -95,14 +95,12 @@ func (p *parser) match(name string, size uint64) (streamBlock, error) {
 	i := slices.IndexFunc(p.target.RAM, func(b Block) bool { return b.Name == name })
 	if i < 0 {
 		if p.target.Skips == nil || !p.target.Skips(name) {
-			//nolint:staticcheck // QEMU's words
 			return streamBlock{}, fmt.Errorf("Unknown ramblock \"%s\", cannot accept migration", name)
 		}
 		return streamBlock{-1, size}, nil
 	}
 	local := uint64(roundToPage(len(p.target.RAM[i].Data)))
 	if size != local {
-		//nolint:staticcheck // QEMU's words
 		return streamBlock{}, fmt.Errorf("Size mismatch: %s: 0x%x != 0x%x: Invalid argument", name, size, local)
 	}
 	p.ram.found[i] = true
@@ -117,7 +115,7 @@ func (p *parser) ramPage(addr, flags uint64) error {
 		return err
 	}
 	if addr >= b.size {
-		return fmt.Errorf("Illegal RAM offset %x", addr) //nolint:staticcheck // QEMU's words
+		return fmt.Errorf("Illegal RAM offset %x", addr)
 	}
 	fill := flags&ramFill != 0
 	if !p.apply || b.index < 0 {
@@ -173,7 +171,7 @@ func (p *parser) ramBlock(same bool) (streamBlock, error) {
 	}
 	b, ok := r.blocks[name]
 	if !ok {
-		return b, fmt.Errorf("Can't find block %s", name) //nolint:staticcheck // QEMU's words
+		return b, fmt.Errorf("Can't find block %s", name)
 	}
 	r.last, r.named = b, true
 	return b, nil

@@ -475,7 +475,7 @@ func TestHostileDescriptions(t *testing.T) {
 	if _, err := read(cut, target); err == nil || !strings.Contains(err.Error(), "no description") {
 		t.Errorf("without a description: %v", err)
 	}
-	bad := bytes.Replace(p, []byte(`"size":2`), []byte(`"size":3`), -1)
+	bad := bytes.ReplaceAll(p, []byte(`"size":2`), []byte(`"size":3`))
 	if _, err := read(bad, target); err == nil {
 		t.Error("skipped to a wrong place and went on")
 	}
