@@ -15,6 +15,7 @@ import (
 // wire is a character device whose other end is the test.
 type wire struct {
 	terminal bool
+	columns  int // of the terminal's window, 0 if not known
 
 	mu    sync.Mutex
 	front serial.Frontend
@@ -29,13 +30,17 @@ func newWire() *wire {
 	return w
 }
 
-var _ serial.Chardev = (*wire)(nil)
+var (
+	_ serial.Chardev = (*wire)(nil)
+	_ serial.Sizer   = (*wire)(nil)
+)
 
 func (w *wire) ID() string       { return "wire" }
 func (w *wire) Filename() string { return "test" }
 func (w *wire) Connected() bool  { return w.front != nil }
 func (w *wire) Terminal() bool   { return w.terminal }
 func (w *wire) Close() error     { return w.Connect(nil) }
+func (w *wire) Size() (int, int) { return w.columns, 24 }
 
 func (w *wire) Ready() {
 	select {

@@ -149,6 +149,7 @@ func (e *termEditor) filter(r rune) (rune, bool) {
 // listen hears of every key after readline has done its part, and may put another line in
 // the place of readline's.
 func (e *termEditor) listen(line []rune, pos int, key rune) ([]rune, int, bool) {
+	defer serial.RestoreOnPanic()
 	switch key {
 	case 0, keyEnter, keyLineFeed:
 		return nil, 0, false // before the first key, and after the last

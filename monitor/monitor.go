@@ -96,14 +96,15 @@ type SessionOptions struct {
 	// commands failed and 0 if none did. Without it the end of the input changes nothing
 	// and quit always means 0, as in QEMU.
 	ExitStatus bool
-	// Color allows colour. It is used where a person sits at the other end and NO_COLOR is
-	// not set.
+	// Color allows colour. It is used where a terminal is known to be at the other end (see
+	// serial.HasWindow) and NO_COLOR is not set.
 	Color bool
 }
 
 // Attach starts a console on a character device, on a goroutine of its own. It takes the
 // device's front end; the device stays the caller's to close, after Close.
 func (m *Monitor) Attach(c serial.Chardev, o SessionOptions) (*Session, error) {
+	o.Color = o.Color && serial.HasWindow(c)
 	s := &Session{monitor: m, options: o, last: firstFormat}
 	editor, err := NewLineEditor(c, EditorConfig{
 		Banner:      fmt.Sprintf("QEMU %s monitor - type 'help' for more information", m.config.Version),

@@ -208,13 +208,15 @@ func TestColorOnlyAtATerminal(t *testing.T) {
 	for _, c := range []struct {
 		name            string
 		terminal, asked bool
+		columns         int
 		noColor         string
 		want            bool
 	}{
-		{"terminal", true, true, "", true},
-		{"NO_COLOR", true, true, "1", false},
-		{"not asked", true, false, "", false},
-		{"pipe", false, true, "", false},
+		{"terminal", true, true, 80, "", true},
+		{"NO_COLOR", true, true, 80, "1", false},
+		{"not asked", true, false, 80, "", false},
+		{"socket", true, true, 0, "", false},
+		{"pipe", false, true, 0, "", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Setenv("NO_COLOR", c.noColor)
@@ -222,7 +224,7 @@ func TestColorOnlyAtATerminal(t *testing.T) {
 			mon := monitor.New(monitor.Config{Machine: startMachine(t, vm.Config{})})
 			defer mon.Close()
 			w := newWire()
-			w.terminal = c.terminal
+			w.terminal, w.columns = c.terminal, c.columns
 			if _, err := mon.Attach(w, monitor.SessionOptions{Color: c.asked}); err != nil {
 				t.Fatal(err)
 			}

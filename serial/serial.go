@@ -51,6 +51,17 @@ type Sizer interface {
 	Size() (columns, rows int)
 }
 
+// HasWindow tells if a terminal is known to be at the host's end, where Chardev.Terminal
+// only says that there may be one: it has a window with a size. Colour makes sense.
+func HasWindow(c Chardev) bool {
+	s, ok := c.(Sizer)
+	if !ok || !c.Terminal() {
+		return false
+	}
+	columns, _ := s.Size()
+	return columns > 0
+}
+
 // Frontend is the user of a Chardev. Its methods are called one at a time, by the device's
 // own goroutine; the EventOpened of a line that is open already comes from within Connect.
 // They must not call Connect or Close.

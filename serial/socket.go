@@ -11,6 +11,9 @@ import (
 // closeFlush is how long Close waits for a client to take the last output.
 const closeFlush = time.Second
 
+// acceptPause is how long a server that cannot take a client waits before the next.
+const acceptPause = 100 * time.Millisecond
+
 // socket is a Unix or TCP socket: a server with one client at a time, or a client.
 type socket struct {
 	port
@@ -77,14 +80,28 @@ func (d *socket) serverLoop(conn net.Conn) {
 	defer RestoreOnPanic()
 	for {
 		if conn == nil {
-			var err error
-			if conn, err = d.listener.Accept(); err != nil {
+			if conn = d.accept(); conn == nil {
 				return
 			}
 			d.attach(conn)
 		}
 		d.serve(conn)
 		conn = nil
+	}
+}
+
+// accept waits for a client; nil after Close.
+func (d *socket) accept() net.Conn {
+	for {
+		conn, err := d.listener.Accept()
+		if err == nil {
+			return conn
+		}
+		select {
+		case <-d.life.Done():
+			return nil
+		case <-time.After(acceptPause): // too many open files, or the like
+		}
 	}
 }
 
