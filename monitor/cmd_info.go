@@ -3,6 +3,7 @@ package monitor
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -110,7 +111,7 @@ func infoRAMBlocks(_ context.Context, s *Session, _ Args) error {
 	blocks := slices.DeleteFunc(slices.Clone(s.Machine().Memory().Regions()),
 		func(r *vm.Region) bool { return r.Data == nil })
 	slices.SortStableFunc(blocks, func(a, b *vm.Region) int { return cmp.Compare(b.Size, a.Size) })
-	s.Printf("%24s %8s  %18s %18s %18s\n", "Block Name", "PSize", "Offset", "Used", "Total")
+	s.heading(fmt.Sprintf("%24s %8s  %18s %18s %18s", "Block Name", "PSize", "Offset", "Used", "Total"))
 	var offset uint64
 	for _, r := range blocks {
 		s.Printf("%24s %8s  0x%016x 0x%016x 0x%016x\n", r.Name, "4 KiB", offset, r.Size, r.Size)

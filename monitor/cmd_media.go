@@ -226,6 +226,9 @@ func driveDelete(_ context.Context, s *Session, a Args) error {
 	defer s.monitor.mu.Unlock()
 	v, ok := s.monitor.nodes[name]
 	if !ok {
+		if _, exists := s.monitor.config.Graph.Find(name); exists {
+			return Verbatim("Block device %s is in use", name)
+		}
 		return Verbatim("Device '%s' not found", name)
 	}
 	delete(s.monitor.nodes, name)

@@ -55,3 +55,29 @@ func TestCompletion(t *testing.T) {
 		}
 	}
 }
+
+// No line breaks the lookup of commands, their arguments, or completion.
+func FuzzLines(f *testing.F) {
+	for _, line := range []string{
+		"info block -n -v x", "help info  mtree", "print/x 1+(2*$pc)", "change cd -f \"a b\" raw",
+		"block_resize d 0x10G", "info ", "?", "log int,", "x /4xw -1",
+	} {
+		f.Add(line)
+	}
+	m := New(Config{Machine: vm.New(vm.Config{})})
+	s := &Session{monitor: m}
+	f.Fuzz(func(t *testing.T, line string) {
+		n, words := s.complete(line)
+		if n > len(line) {
+			t.Errorf("%q: %d bytes to be replaced by %q", line, n, words)
+		}
+		c, _, rest, err := m.commands.lookup(line)
+		if err != nil {
+			return
+		}
+		in := scanner{rest: rest, env: s, name: c.fullName()}
+		if _, err := in.parse(c.params); err == nil && in.rest != "" {
+			t.Errorf("%q: %q is left over", line, in.rest)
+		}
+	})
+}
