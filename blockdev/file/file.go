@@ -55,7 +55,7 @@ var createOptions = blockdev.OptionTable{
 type Node struct {
 	name   string
 	mode   blockdev.Mode
-	device bool // a block device: its size is fixed
+	device bool // a device: its size is fixed
 	locks  bool // locks are taken
 
 	// mu is held for reading while f is used, for writing by what bears nothing beside it:
@@ -182,7 +182,9 @@ func (n *Node) examine() error {
 	size := info.Size()
 	switch {
 	case info.Mode().IsRegular():
-	case info.Mode()&os.ModeDevice != 0 && info.Mode()&os.ModeCharDevice == 0:
+	case info.Mode()&os.ModeCharDevice != 0: // /dev/null is a disk of no bytes, as for QEMU
+		n.device, size = true, 0
+	case info.Mode()&os.ModeDevice != 0:
 		n.device = true
 		if size, err = deviceSize(n.f); err != nil {
 			return openError(n.name, err)

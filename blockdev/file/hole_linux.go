@@ -49,12 +49,20 @@ func fallocate(f *os.File, mode uint32, off, n int64) error {
 	}
 }
 
-// isUnsupported tells that a file system will not do this to any file.
-func isUnsupported(err error) bool {
-	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTTY)
+// isRefusal tells that the system will not do this, and if it never will to this file.
+// EINVAL is what block devices say of ranges that do not fit their sectors.
+func isRefusal(err error) (refused, forever bool) {
+	forever = errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.ENOTTY)
+	return forever || errors.Is(err, unix.EINVAL), forever
 }
 
-func dataSync(f *os.File) error { return unix.Fdatasync(int(f.Fd())) }
+// dataSync flushes. EINVAL is what special files say that keep nothing (fdatasync(2)).
+func dataSync(f *os.File) error {
+	if err := unix.Fdatasync(int(f.Fd())); !errors.Is(err, unix.EINVAL) {
+		return err
+	}
+	return nil
+}
 
 // deviceSize asks a block device for its length.
 func deviceSize(f *os.File) (int64, error) {

@@ -21,7 +21,9 @@ func zeroRange(*os.File, int64, int64) error { return blockdev.ErrNotSupported }
 
 func preallocate(*os.File, int64, int64) error { return blockdev.ErrNotSupported }
 
-func isUnsupported(err error) bool { return err == blockdev.ErrNotSupported }
+func isRefusal(err error) (refused, forever bool) {
+	return err == blockdev.ErrNotSupported, err == blockdev.ErrNotSupported
+}
 
 func dataSync(f *os.File) error { return f.Sync() }
 

@@ -4,7 +4,7 @@ import "github.com/qmon/qmon/blockdev"
 
 // WriteZeroes makes the range read as zeroes: by a hole where storage may be given back,
 // by a reserved range of zeroes where the file system has them, else by writing. What
-// the file system refused once is not asked for again.
+// the file system cannot do at all is not asked for again.
 func (n *Node) WriteZeroes(off, length int64, flags blockdev.ZeroFlags) error {
 	if err := n.checkWrite("write", off, length); err != nil || length == 0 {
 		return err
@@ -53,8 +53,8 @@ func (n *Node) punch(off, length int64) (ok bool, err error) {
 		return false, nil
 	}
 	err = punchHole(n.f, off, length)
-	if isUnsupported(err) {
-		n.noPunch.Store(true)
+	if refused, forever := isRefusal(err); refused {
+		n.noPunch.Store(forever)
 		return false, nil
 	}
 	if err != nil {
@@ -69,8 +69,8 @@ func (n *Node) zeroRange(off, length int64) (ok bool, err error) {
 		return false, nil
 	}
 	err = zeroRange(n.f, off, length)
-	if isUnsupported(err) {
-		n.noZeroRange.Store(true)
+	if refused, forever := isRefusal(err); refused {
+		n.noZeroRange.Store(forever)
 		return false, nil
 	}
 	if err != nil {
