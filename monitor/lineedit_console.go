@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/qmon/qmon/serial"
 )
@@ -29,6 +30,7 @@ type console struct {
 	more   *sync.Cond // in grew, or ended or closed changed
 	in     []byte     // at most inputRoom
 	full   bool       // the device has more than there was room for
+	idle   bool       // Read waits
 	ended  bool       // the far end is gone, until it comes again
 	closed bool
 
@@ -73,8 +75,11 @@ func (c *console) inject(mark byte) {
 func (c *console) Read(p []byte) (int, error) {
 	c.mu.Lock()
 	for len(c.in) == 0 && !c.ended && !c.closed {
+		c.idle = true
+		c.more.Broadcast()
 		c.more.Wait()
 	}
+	c.idle = false
 	if c.closed || len(c.in) == 0 {
 		c.ended = false // told once
 		c.mu.Unlock()
@@ -89,6 +94,23 @@ func (c *console) Read(p []byte) (int, error) {
 		c.dev.Ready()
 	}
 	return n, nil
+}
+
+// settle waits until all input is used, as serial.Settler.Settle does.
+func (c *console) settle(limit time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	late := false
+	timer := time.AfterFunc(limit, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		late = true
+		c.more.Broadcast()
+	})
+	defer timer.Stop()
+	for !late && !c.closed && (!c.idle || len(c.in) > 0) {
+		c.more.Wait()
+	}
 }
 
 // setEnded notes that the far end went away or came back.

@@ -171,6 +171,38 @@ func (s scenario) play(t *testing.T, l *terminalLine) {
 	}
 }
 
+// TestScriptOnAMultiplexer types everything at once: each command is done before the next
+// key of the multiplexer's has its effect.
+func TestScriptOnAMultiplexer(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	for _, plain := range []bool{false, true} {
+		l := newTerminalLine()
+		l.plain = plain
+		ended := ""
+		mux, err := serial.NewMux("m", l, serial.MuxHooks{Quit: func() { ended = render(l.text()) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		guest, _ := mux.Port()
+		if err := guest.Connect(&deafGuest{}); err != nil {
+			t.Fatal(err)
+		}
+		dev, _ := mux.Port()
+		e, err := NewLineEditor(dev, EditorConfig{Banner: "hello"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := session(e)
+		l.enter("\x01cone\ntwo\n\x01c\x01cthree\n\x01x")
+		want := "hello\n> one\n<one>\n> two\n<two>\n> \n> three\n<three>\n> QEMU: Terminated\n"
+		if ended != want {
+			t.Errorf("plain %v: %q, want %q", plain, ended, want)
+		}
+		e.Close()
+		<-done
+	}
+}
+
 func TestManyFocusSwitches(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	l := newTerminalLine()

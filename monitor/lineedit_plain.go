@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/qmon/qmon/serial"
 )
@@ -24,6 +25,7 @@ type plainEditor struct {
 var (
 	_ LineEditor      = (*plainEditor)(nil)
 	_ serial.Frontend = plainFrontend{}
+	_ serial.Settler  = plainFrontend{}
 )
 
 func newPlainEditor(dev serial.Chardev, config EditorConfig) (*plainEditor, error) {
@@ -99,6 +101,9 @@ func (e *plainEditor) Close() error { return e.shut() }
 type plainFrontend struct{ e *plainEditor }
 
 func (f plainFrontend) Receive(p []byte) int { return f.e.receive(p) }
+
+// Settle implements serial.Settler.
+func (f plainFrontend) Settle(limit time.Duration) { f.e.settle(limit) }
 
 func (f plainFrontend) Event(event serial.Event) {
 	e := f.e

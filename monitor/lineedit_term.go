@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"sync"
+	"time"
 	"unicode"
 
 	"github.com/chzyer/readline"
@@ -44,6 +45,7 @@ type termEditor struct {
 var (
 	_ LineEditor      = (*termEditor)(nil)
 	_ serial.Frontend = termFrontend{}
+	_ serial.Settler  = termFrontend{}
 )
 
 func newTermEditor(dev serial.Chardev, config EditorConfig) (*termEditor, error) {
@@ -271,6 +273,9 @@ type termFrontend struct{ e *termEditor }
 
 // Receive implements serial.Frontend.
 func (f termFrontend) Receive(p []byte) int { return f.e.receive(p) }
+
+// Settle implements serial.Settler.
+func (f termFrontend) Settle(limit time.Duration) { f.e.settle(limit) }
 
 // Event implements serial.Frontend. A line that was begun is forgotten when the peer or
 // the focus goes, as in QEMU.

@@ -12,6 +12,9 @@ const (
 	// muxRoom is how many bytes a port keeps for a front end that has no room, so that
 	// the multiplexer's own keys get through although the guest takes nothing.
 	muxRoom = 32
+	// settleTime is how long a key of the multiplexer's waits for the front end to finish
+	// what was typed before it. A command that takes longer is overtaken.
+	settleTime = 2 * time.Second
 )
 
 // Mux lets several front ends share one device. All write to it; what comes from it goes
@@ -314,6 +317,16 @@ func (p *MuxPort) drain() {
 	p.mu.Unlock()
 	p.calls.Unlock()
 	p.mux.base.Ready()
+}
+
+// settle gives the front end time to finish.
+func (p *MuxPort) settle() {
+	p.mu.Lock()
+	f := p.front
+	p.mu.Unlock()
+	if s, ok := f.(Settler); ok {
+		s.Settle(settleTime)
+	}
 }
 
 // event tells the front end.

@@ -50,6 +50,9 @@ func (k *keyState) again(c, escape byte) { k.escaped = c == escape }
 
 // act does what a key asks for, on the goroutine of the device below.
 func (m *Mux) act(action muxAction) {
+	if p := m.focused(); p != nil && action != muxNothing {
+		p.settle()
+	}
 	switch action {
 	case muxHelp:
 		m.Write([]byte(muxHelpText(m.hooks.Escape)))

@@ -21,6 +21,8 @@
 // defer [RestoreOnPanic] in goroutines of their own.
 package serial
 
+import "time"
+
 // Chardev is a character device: the host's end of a serial line or a monitor.
 // All methods are safe for concurrent use.
 type Chardev interface {
@@ -74,6 +76,15 @@ type Frontend interface {
 	Receive(p []byte) int
 	// Event tells about the line.
 	Event(e Event)
+}
+
+// Settler is a Frontend that works on what it has received after Receive has returned: a
+// console. Before a multiplexer's key has its effect, the front end with the focus gets
+// time to finish what was typed before, so that a script that ends in C-a x sees its
+// commands done, as with QEMU.
+type Settler interface {
+	// Settle returns when the front end waits for more input, at the latest after limit.
+	Settle(limit time.Duration)
 }
 
 // Event is something that happens to a line besides bytes.
