@@ -58,12 +58,18 @@ type session struct {
 	all  strings.Builder
 }
 
-// startSession runs the program with a terminal of its own.
+// startSession runs the program with a terminal of its own, in an empty folder.
 func startSession(t *testing.T, args ...string) *session {
+	t.Helper()
+	return startSessionIn(t, t.TempDir(), args...)
+}
+
+// startSessionIn is startSession in a folder.
+func startSessionIn(t *testing.T, dir string, args ...string) *session {
 	t.Helper()
 	cmd := exec.Command(binary(t, "qmon"), args...)
 	cmd.Env = append(os.Environ(), "TERM=vt100", "HOME="+t.TempDir(), "XDG_STATE_HOME=")
-	cmd.Dir = t.TempDir()
+	cmd.Dir = dir
 	tty, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 24, Cols: 100})
 	if err != nil {
 		t.Fatal(err)

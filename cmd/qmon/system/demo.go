@@ -7,6 +7,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/blockdev/driveopt"
@@ -19,14 +21,30 @@ const (
 )
 
 // demoText says what to try.
-const demoText = `A small guest runs on the disk %s. Try this; C-a is the Control and A keys, C-a h helps:
-  count             a counter that runs: let it
-  C-a c  savevm a   the (qemu) prompt: save the whole machine into the disk
-  C-a c  write 0 x  back at the guest: wreck sector 0, type "reboot" even
-  C-a c  loadvm a   bring it back: memory, disk, and the counter where it was
-  C-a x             the end; "qmon -loadvm a" on the same disk goes on where it was
+const demoText = `A small machine starts, on the disk %s. At its prompt, try:
+  text 0 9 hello     write to the disk; "show 0 9" shows it, and "count" counts seconds
+  C-a c, savevm a    Control-A, then c: the (qemu) prompt. Save memory, devices and disk
+  C-a c, text 0 9 oh back at the guest: change what you like
+  C-a c, loadvm a    all of it is as it was; C-a c goes back to the guest
+  C-a x              end. "qmon -loadvm a" goes on from there, another day
 
 `
+
+// isDemo tells if the command line leaves everything open: what to run, and on which disk.
+func (o *options) isDemo() bool {
+	if strings.HasPrefix(o.program, "qemu-system-") || len(o.drives) > 0 {
+		return false
+	}
+	for name := range o.given {
+		if !slices.Contains(demoOptions, name) {
+			return false
+		}
+	}
+	return true
+}
+
+// demoOptions may be given without it being any less of a demonstration.
+var demoOptions = []string{"loadvm", "snapshot", "nographic", "S", "icount", "m", "name"}
 
 // demo turns an empty command line into the built-in guest on a disk of its own.
 func demo(o *options, out io.Writer) error {

@@ -10,6 +10,7 @@ import (
 	"github.com/qmon/qmon/serial"
 	"github.com/qmon/qmon/vm"
 	"github.com/qmon/qmon/vm/virt"
+	"github.com/qmon/qmon/vm/virt/guest"
 )
 
 // makeMachine makes the machine; the board is nil for the one without a processor.
@@ -87,7 +88,8 @@ func readBoot(o *options) (virt.Boot, error) {
 	}
 	boot := virt.Boot{Append: o.append}
 	if bios == builtinGuest {
-		return boot, errNoGuest
+		boot.Kernel = &virt.Image{Name: "built-in guest", Data: guest.Program}
+		return boot, nil
 	}
 	for _, part := range []struct {
 		path, what string
@@ -104,9 +106,6 @@ func readBoot(o *options) (virt.Boot, error) {
 	}
 	return boot, nil
 }
-
-// errNoGuest: this build has nothing to start from.
-var errNoGuest = &usageError{text: "no firmware is installed, and there is no built-in guest"}
 
 // rtcLayouts are how -rtc base= writes a date.
 var rtcLayouts = []string{"2006-01-02T15:04:05", "2006-01-02"}

@@ -40,7 +40,7 @@ func run(prog string, args []string) (status int, err error) {
 	if err != nil {
 		return 1, err
 	}
-	if len(args) == 0 {
+	if o.isDemo() {
 		if err := demo(o, os.Stdout); err != nil {
 			return 1, err
 		}
