@@ -36,11 +36,22 @@ func Check(ctx context.Context, o CheckOptions) (r *CheckReport, err error) {
 		return nil, blockdev.Errorf(blockdev.ErrNotSupported, "check", o.Image.label(),
 			"This image format does not support checks")
 	}
-	res, err := c.Check(ctx, o.Repair)
+	res, err := checkTwice(ctx, c, o.Repair)
 	if err != nil {
 		return nil, err
 	}
 	return &CheckReport{Filename: o.Image.label(), Format: v.Driver.Name, CheckResult: res}, nil
+}
+
+// checkTwice checks again what was repaired: the report is about the image as it is now.
+func checkTwice(ctx context.Context, c blockdev.Checker, o blockdev.CheckOptions) (blockdev.CheckResult, error) {
+	res, err := c.Check(ctx, o)
+	if err != nil || res.LeaksFixed == 0 && res.CorruptionsFixed == 0 {
+		return res, err
+	}
+	again, err := c.Check(ctx, blockdev.CheckOptions{Report: o.Report})
+	again.LeaksFixed, again.CorruptionsFixed = res.LeaksFixed, res.CorruptionsFixed
+	return again, err
 }
 
 // Text renders the report as qemu-img check does.

@@ -20,6 +20,7 @@ const (
 func runCheck(t *tool, args []string) (int, error) {
 	var src sourceFlags
 	var output outputFlag
+	o := img.CheckOptions{Session: t.session()}
 	fs := newFlagSet()
 	src.add(fs)
 	src.addForceShare(fs)
@@ -41,7 +42,6 @@ func runCheck(t *tool, args []string) (int, error) {
 	if err := src.check(); err != nil {
 		return statusFailed, err
 	}
-	o := img.CheckOptions{Session: t.session()}
 	if o.Image, err = src.source(operands[0], *cache); err != nil {
 		return statusFailed, err
 	}

@@ -1,3 +1,7 @@
+//go:build !race
+
+// Not with the race detector, which takes memory of its own.
+
 package img
 
 import (

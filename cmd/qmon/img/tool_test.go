@@ -110,6 +110,7 @@ func TestRefusals(t *testing.T) {
 		{"convert --bitmaps a b", "the option --bitmaps is not supported yet"},
 		{"convert -r 1M a b", "the option -r is not supported yet"},
 		{"check -r leaks a", "repairing is not supported yet"},
+		{"check -r all a", "repairing is not supported yet"},
 		{"info --object secret,id=x a", "--object is not supported yet"},
 		{"amend -o x=y a", "the command 'amend' is not supported yet"},
 		{"-T x info a", "tracing is not supported"},
