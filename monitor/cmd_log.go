@@ -12,7 +12,7 @@ import (
 var logCommands = []Command{
 	{
 		Name: "log", Args: "items:s", Params: "item1[,...]",
-		Help: "choose what is written to the log", Run: setLog, Complete: completeLog,
+		Help: "choose what is written to the log", Run: setLog, Complete: completeLog, explain: (*Session).listLogItems,
 	},
 	{Name: "logfile", Args: "filename:F", Help: "write the log to a file", Run: setLogFile},
 }

@@ -42,6 +42,8 @@ type Command struct {
 	Complete func(s *Session, argument, prefix string) []string
 
 	params []param
+	// explain, if set, is what help shows of the command instead of a line.
+	explain func(*Session)
 }
 
 // fullName is the last word of the name with its aliases: "stop|s".

@@ -3,7 +3,6 @@ package monitor
 import (
 	"context"
 	"fmt"
-	"strings"
 )
 
 var helpCommands = []Command{
@@ -21,51 +20,47 @@ var helpCommands = []Command{
 // the name does not matter, so that help can be put in front of a whole line.
 func help(_ context.Context, s *Session, a Args) error {
 	t := &s.monitor.commands
-	topic := strings.TrimSpace(a.String("topic"))
-	if topic == "" {
+	words := scanner{rest: a.String("topic"), env: s}
+	name, given := words.word()
+	if !given {
 		for _, c := range t.below("") {
 			s.Print(c.syntax())
 		}
 		return nil
 	}
-	words := strings.Fields(topic)
-	c := t.find("", unquote(words[0]))
+	c := t.find("", name)
 	if c == nil {
-		return Verbatim("unknown command: '%s'", unquote(words[0]))
+		return Verbatim("unknown command: '%s'", name)
 	}
-	switch below := t.below(c.Name); {
-	case len(below) == 0 || len(words) == 1 && len(below) > 0:
-		return s.helpOn(c)
+	sub, given := words.word()
+	if !given || len(t.below(c.Name)) == 0 {
+		s.explain(c)
+		return nil
 	}
-	sub := t.find(c.Name, unquote(words[1]))
-	if sub == nil {
-		return Verbatim("unknown command: '%s %s'", c.Name, unquote(words[1]))
+	if c = t.find(c.Name, sub); c == nil {
+		return Verbatim("unknown command: '%s %s'", name, sub)
 	}
-	return s.helpOn(sub)
+	s.explain(c)
+	return nil
 }
 
-func unquote(word string) string { return strings.Trim(word, `"`) }
-
-func (s *Session) helpOn(c *Command) error {
-	if below := s.monitor.commands.below(c.Name); len(below) > 0 {
-		for _, sub := range below {
-			s.Print(sub.syntax())
-		}
-		return nil
+// explain shows a command's syntax, or those of its subcommands.
+func (s *Session) explain(c *Command) {
+	below := s.monitor.commands.below(c.Name)
+	for _, sub := range below {
+		s.Print(sub.syntax())
 	}
-	if c.Name == "log" {
-		s.listLogItems()
-		return nil
+	switch {
+	case c.explain != nil:
+		c.explain(s)
+	case len(below) == 0:
+		s.Print(c.syntax())
 	}
-	s.Print(c.syntax())
-	return nil
 }
 
 // infoHelp is info alone.
 func infoHelp(_ context.Context, s *Session, _ Args) error {
-	for _, c := range s.monitor.commands.below("info") {
-		s.Print(c.syntax())
-	}
+	s.explain(s.monitor.commands.find("", "info"))
 	return nil
 }
 

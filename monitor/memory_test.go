@@ -4,16 +4,11 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/qmon/qmon/internal/peer"
 	"github.com/qmon/qmon/monitor"
 	"github.com/qmon/qmon/vm"
 )
@@ -98,7 +93,12 @@ func randomBytes(n int) []byte {
 
 func TestMemoryLooksAsInQEMU(t *testing.T) {
 	contents := randomBytes(ramSize)
-	want := askQEMU(t, contents, memoryLines)
+	image := filepath.Join(t.TempDir(), "ram")
+	if err := os.WriteFile(image, contents, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want := askQEMU(t, memoryLines, "qemu-system-riscv64", "-machine", "virt", "-m", "1", "-bios", "none",
+		"-device", fmt.Sprintf("loader,file=%s,addr=%#x,force-raw=on", image, ramBase))
 	mon := monitor.New(monitor.Config{Machine: memoryMachine(t, contents)})
 	defer mon.Close()
 	w := newWire()
@@ -111,72 +111,6 @@ func TestMemoryLooksAsInQEMU(t *testing.T) {
 		got := strings.TrimPrefix(w.until(prompt), line+"\n")
 		if got != want[i]+prompt {
 			t.Errorf("%s:\n%swant\n%s", line, got, want[i])
-		}
-	}
-}
-
-// askQEMU runs lines at the monitor of a real machine with the same RAM and returns what
-// each printed.
-func askQEMU(t *testing.T, contents []byte, lines []string) []string {
-	peer.Need(t, "qemu-system-riscv64")
-	dir := t.TempDir()
-	image := filepath.Join(dir, "ram")
-	if err := os.WriteFile(image, contents, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	socket := filepath.Join(dir, "s")
-	cmd := exec.Command("qemu-system-riscv64", "-machine", "virt", "-m", "1", "-nodefaults", "-display", "none",
-		"-bios", "none", "-S", "-device", fmt.Sprintf("loader,file=%s,addr=%#x,force-raw=on", image, ramBase),
-		"-monitor", "unix:"+socket+",server=on,wait=on")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	}()
-	conn := dial(t, socket)
-	defer conn.Close()
-	readUntilPrompt(t, conn)
-	var out []string
-	for _, line := range lines {
-		fmt.Fprintln(conn, line)
-		_, text, _ := strings.Cut(readUntilPrompt(t, conn), "\r\n")
-		out = append(out, strings.ReplaceAll(text, "\r\n", "\n"))
-	}
-	return out
-}
-
-func dial(t *testing.T, socket string) net.Conn {
-	t.Helper()
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		conn, err := net.Dial("unix", socket)
-		if err == nil {
-			conn.SetDeadline(time.Now().Add(30 * time.Second))
-			return conn
-		}
-		if time.Now().After(end) {
-			t.Fatal(err)
-		}
-	}
-}
-
-var escapes = regexp.MustCompile(`\x1b\[\d*[A-Z]`)
-
-// readUntilPrompt returns what came before the prompt of the line editor, which shows the
-// prompt behind a line end, while the echo of a line does not end in it.
-func readUntilPrompt(t *testing.T, conn net.Conn) string {
-	t.Helper()
-	var got bytes.Buffer
-	buf := make([]byte, 4096)
-	for {
-		n, err := conn.Read(buf)
-		got.Write(buf[:n])
-		if text := got.String(); strings.HasSuffix(text, prompt) && strings.Contains(text, "\n") {
-			return escapes.ReplaceAllString(strings.TrimSuffix(text, prompt), "")
-		}
-		if err != nil {
-			t.Fatalf("%v after %q", err, got.String())
 		}
 	}
 }
