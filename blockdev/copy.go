@@ -235,8 +235,7 @@ func (c *copier) inTurn(p copyPiece, write func() error) error {
 // read gets data from where it lies, and the rest through the source.
 func (c *copier) read(buf []byte, p copyPiece) error {
 	if p.status.Kind == ExtentData {
-		_, err := p.status.Node.ReadAt(buf, p.status.Host)
-		return err
+		return readShort(p.status.Node, buf, p.status.Host)
 	}
 	_, err := c.src.ReadAt(buf, p.off)
 	return err

@@ -183,6 +183,21 @@ func TestCopyAgreesWithModel(t *testing.T) {
 	})
 }
 
+// TestDataBehindTheEndOfItsFile: an image may have reserved more than its file has yet.
+func TestDataBehindTheEndOfItsFile(t *testing.T) {
+	kinds := []blockdev.ExtentKind{blockdev.ExtentData, blockdev.ExtentData}
+	l := &layers{file: blocktest.NewMemory(bytes.Repeat([]byte{5}, 700)), kinds: kinds, hosts: []int64{0, sector}}
+	want := append(bytes.Repeat([]byte{5}, 700), make([]byte, 2*sector-700)...)
+	got := make([]byte, 2*sector)
+	if _, err := l.ReadAt(got, 0); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("read: %v", err)
+	}
+	dst := blocktest.NewMemory(make([]byte, 2*sector))
+	if err := blockdev.Copy(t.Context(), dst, l, blockdev.CopyOptions{}); err != nil || !bytes.Equal(dst.Bytes(), want) {
+		t.Errorf("copy: %v", err)
+	}
+}
+
 func TestCopyStopsAtTheFirstError(t *testing.T) {
 	src := blocktest.NewFaulty(blocktest.NewMemory(bytes.Repeat([]byte{1}, 1<<20)), blocktest.Fault{Op: blocktest.OpRead, Nth: 3})
 	err := blockdev.Copy(t.Context(), blocktest.NewMemory(make([]byte, 1<<20)), src, blockdev.CopyOptions{ChunkSize: 4096, Workers: 2})
