@@ -34,6 +34,9 @@ func SaveTag(ctx context.Context, m *vm.Machine, tag string) error {
 
 // save is SaveTag on the machine's goroutine.
 func save(ctx context.Context, m *vm.Machine, all []disk, tag string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	if err := requireSnapshots(all); err != nil {
 		return err
 	}

@@ -249,6 +249,20 @@ func TestPartialSnapshots(t *testing.T) {
 	}
 }
 
+// A writable disk that cannot keep snapshots makes those of the others partial.
+func TestPartialBesideRaw(t *testing.T) {
+	m := newToy(t, toyConfig{})
+	d := newDisk(t.Name())
+	m.disk("d0", &plainDisk{newDisk(t.Name() + "raw")})
+	m.disk("d1", d)
+	if _, err := d.CreateSnapshot(blockdev.Snapshot{Name: "s"}); err != nil {
+		t.Fatal(err)
+	}
+	if got := m.tags(); got != "| d1:s" {
+		t.Errorf("listed: %q", got)
+	}
+}
+
 func TestUsages(t *testing.T) {
 	m := newToy(t, toyConfig{})
 	m.disk("d0", newDisk(t.Name()+"a"))
