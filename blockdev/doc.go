@@ -20,5 +20,15 @@
 // known. A [Graph] opens and names nodes, and counts who uses them. Every file that an
 // image refers to is opened through a [Gate]; without one nothing is followed.
 //
+// Where to look:
+//
+//	open.go, common.go, backing.go    names and descriptions become vertices
+//	describe.go                       json: descriptions, both ways
+//	gate.go, follow.go                which references are followed
+//	engine.go, status.go, copy.go     Map becomes I/O
+//	drive.go, request.go, stats.go    what a device sees
+//	overlay.go, commit.go             -snapshot and what becomes of it
+//	limits.go                         every limit, with its reason
+//
 // All offsets and lengths are in bytes.
 package blockdev

@@ -207,6 +207,35 @@ func TestChainWithALoop(t *testing.T) {
 	}
 }
 
+// endless is a gate behind every reference of which there is the same image again, in a
+// file of its own.
+type endless struct{ image *blocktest.Memory }
+
+func (e endless) OpenReference(ctx context.Context, g *blockdev.Graph, _ blockdev.Reference, o blockdev.OpenOptions) (*blockdev.Vertex, error) {
+	file, err := g.Add(e.image.Clone(), "", o.Mode)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Unref()
+	return g.OpenDescription(ctx, blockdev.Options{"driver": "qcow2", "file": file.Name}, o)
+}
+
+func TestChainDepthIsLimited(t *testing.T) {
+	images(t)
+	image, err := os.ReadFile("top.qcow2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var g blockdev.Graph
+	_, err = g.Open(t.Context(), "top.qcow2", blockdev.OpenOptions{Gate: endless{blocktest.NewMemory(image)}})
+	if !errors.Is(err, blockdev.ErrLimit) {
+		t.Errorf("%.200v", err)
+	}
+	if n := len(g.Vertices()); n != 0 {
+		t.Errorf("%d vertices left", n)
+	}
+}
+
 func TestGates(t *testing.T) {
 	dir := images(t)
 	inside := filepath.Join(dir, "inside")
