@@ -210,6 +210,9 @@ func (im *Image) settle() error {
 // eachReference calls f for each run of host clusters that an L1 table refers to: the L2
 // tables and what they refer to. done, if not nil, is called after each L2 table.
 func (im *Image) eachReference(l1 []uint64, f func(run clusterRun) error, done func() error) error {
+	if err := im.plausibleL1(l1); err != nil {
+		return err
+	}
 	for i, e := range l1 {
 		if e&entryOffset == 0 {
 			continue
@@ -232,6 +235,21 @@ func (im *Image) eachReference(l1 []uint64, f func(run clusterRun) error, done f
 			if err := done(); err != nil {
 				return err
 			}
+		}
+	}
+	return nil
+}
+
+// plausibleL1 refuses L1 tables with more L2 tables than the file has clusters: each takes
+// one, so walking a table takes no longer than the file is.
+func (im *Image) plausibleL1(l1 []uint64) error {
+	limit := im.clustersFor(im.file.Size()) + int64(len(im.l2Cache.dirty))
+	for _, e := range l1 {
+		if e&entryOffset == 0 {
+			continue
+		}
+		if limit--; limit < 0 {
+			return im.corrupt("map", im.l1.off, "L1 table has more entries than the file has clusters")
 		}
 	}
 	return nil
@@ -287,6 +305,9 @@ func (im *Image) makeRoom() error {
 // refreshCopied sets the copied flags of the active tables to what the refcounts say,
 // section "Snapshots".
 func (im *Image) refreshCopied() error {
+	if err := im.plausibleL1(im.l1.entries); err != nil {
+		return err
+	}
 	for i, e := range im.l1.entries {
 		if e&entryOffset == 0 {
 			continue
