@@ -34,7 +34,7 @@ type console struct {
 	ended  bool       // the far end is gone, until it comes again
 	closed bool
 
-	out     sync.Mutex // guards the output side; never held together with mu
+	out     sync.Mutex // guards the output side; may be held when mu is taken
 	open    bool       // somebody is there
 	focus   bool       // and the multiplexer shows us
 	greeted bool       // the banner was shown
@@ -96,8 +96,8 @@ func (c *console) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// settle waits until all input is used, as serial.Settler.Settle does.
-func (c *console) settle(limit time.Duration) {
+// settle waits until all input is used, as serial.Settler.Settle does, and tells if it is.
+func (c *console) settle(limit time.Duration) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	late := false
@@ -111,6 +111,7 @@ func (c *console) settle(limit time.Duration) {
 	for !late && !c.closed && (!c.idle || len(c.in) > 0) {
 		c.more.Wait()
 	}
+	return !late && !c.closed
 }
 
 // setEnded notes that the far end went away or came back.

@@ -23,12 +23,13 @@ const (
 )
 
 const (
-	// resetMark stands in a console's input where the line is to be forgotten; a typed
-	// NUL never gets there.
+	// resetMark stands in a console's input where the line is to be forgotten, or, at a
+	// terminal, where the device wants to know that all before it is done; a typed NUL
+	// never gets there.
 	resetMark = 0
-	// keyReset is what the mark becomes: C-g does nothing in package readline, but its
+	// keyMark is what the mark becomes: C-g does nothing in package readline, but its
 	// listener hears of it.
-	keyReset = 7
+	keyMark = 7
 )
 
 // keyAllowed are the control characters that mean something. QEMU's editor knows no C-p,
@@ -78,7 +79,7 @@ func (r *keyReader) take(b byte) {
 	switch {
 	case b == resetMark:
 		r.sequence = nil
-		r.out = append(r.out, keyReset)
+		r.out = append(r.out, keyMark)
 	case len(r.sequence) > 0:
 		r.sequence = append(r.sequence, b)
 		r.endSequence(b)

@@ -193,8 +193,12 @@ func TestScriptOnAMultiplexer(t *testing.T) {
 			t.Fatal(err)
 		}
 		done := session(e)
-		l.enter("\x01cone\ntwo\n\x01c\x01cthree\n\x01x")
-		want := "hello\n> one\n<one>\n> two\n<two>\n> \n> three\n<three>\n> QEMU: Terminated\n"
+		l.enter("\x01cone\ntwo\nhalf a li\x01c\x01cthree\n\x01x")
+		half := "half a li" // seen at a terminal, and forgotten
+		if plain {
+			half = ""
+		}
+		want := "hello\n> one\n<one>\n> two\n<two>\n> " + half + "\n> three\n<three>\n> QEMU: Terminated\n"
 		if ended != want {
 			t.Errorf("plain %v: %q, want %q", plain, ended, want)
 		}

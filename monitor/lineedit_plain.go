@@ -18,8 +18,8 @@ type plainEditor struct {
 	history history
 
 	reading sync.Mutex // one ReadLine at a time
-	atEnd   bool       // the last line had no end: io.EOF comes next; guarded by reading
 	prompt  string     // shown while ReadLine waits; guarded by out
+	over    bool       // the input has ended: no prompt until the next peer; guarded by out
 }
 
 var (
@@ -34,7 +34,7 @@ func newPlainEditor(dev serial.Chardev, config EditorConfig) (*plainEditor, erro
 	return e, dev.Connect(plainFrontend{e})
 }
 
-// ReadLine implements LineEditor. A last line without an end counts.
+// ReadLine implements LineEditor.
 func (e *plainEditor) ReadLine(prompt string) (string, error) {
 	e.reading.Lock()
 	defer e.reading.Unlock()
@@ -43,6 +43,7 @@ func (e *plainEditor) ReadLine(prompt string) (string, error) {
 	e.out.Lock()
 	defer e.out.Unlock()
 	e.prompt = ""
+	e.over = err != nil
 	if err == nil {
 		e.send([]byte(line + "\n"))
 		e.history.add(line)
@@ -50,27 +51,23 @@ func (e *plainEditor) ReadLine(prompt string) (string, error) {
 	return line, err
 }
 
-// nextLine reads a line. One that is too long is refused as a whole: its beginning may
-// well be another command than the one that was meant.
+// nextLine reads a line. One that is too long is refused as a whole, and one without an
+// end is dropped: what is left of it may well be another command than the one meant.
 func (e *plainEditor) nextLine() (string, error) {
-	if e.atEnd {
-		e.atEnd = false
-		return "", io.EOF
-	}
 	line, err := e.lines.ReadSlice('\n')
 	tooLong := false
 	for err == bufio.ErrBufferFull {
 		tooLong = true
 		line, err = e.lines.ReadSlice('\n')
 	}
-	if e.isShut() || err != nil && len(line) == 0 {
+	if err != nil || e.isShut() {
 		return "", io.EOF
 	}
-	e.atEnd = err != nil
 	if tooLong {
 		e.Write([]byte("\nline too long\n"))
 		return "", nil
 	}
+	line = line[bytes.LastIndexByte(line, resetMark)+1:]
 	return string(bytes.TrimRight(line, "\r\n")), nil
 }
 
@@ -78,7 +75,7 @@ func (e *plainEditor) showPrompt(prompt string) {
 	e.out.Lock()
 	defer e.out.Unlock()
 	e.prompt = prompt
-	if e.visible() {
+	if e.visible() && !e.over {
 		e.send([]byte(prompt))
 	}
 }
@@ -110,6 +107,9 @@ func (f plainFrontend) Event(event serial.Event) {
 	switch event {
 	case serial.EventOpened:
 		e.setEnded(false)
+		e.inject(resetMark)
+	case serial.EventFocusOut:
+		e.inject(resetMark)
 	case serial.EventClosed:
 		e.setEnded(true)
 	}
@@ -117,6 +117,7 @@ func (f plainFrontend) Event(event serial.Event) {
 	defer e.out.Unlock()
 	switch event {
 	case serial.EventOpened:
+		e.over = false
 		e.peerCame()
 	case serial.EventFocusIn:
 		e.enter()
@@ -126,7 +127,7 @@ func (f plainFrontend) Event(event serial.Event) {
 	default:
 		return
 	}
-	if e.visible() {
+	if e.visible() && !e.over {
 		e.send([]byte(e.prompt))
 	}
 }

@@ -35,6 +35,10 @@ type termEditor struct {
 	editing bool
 	tail    []byte // output without a line end, for after the line
 
+	// What the marks in the input mean: a channel is closed, nil forgets the line.
+	marking sync.Mutex
+	marks   []chan struct{}
+
 	// The line before the present key. Used by readline's goroutine, and by ReadLine
 	// while that waits for ReadLine.
 	line   []rune
@@ -170,8 +174,8 @@ func (e *termEditor) listen(line []rune, pos int, key rune) ([]rune, int, bool) 
 // edit returns the line that a key makes; line and pos are readline's opinion.
 func (e *termEditor) edit(line []rune, pos int, key rune) ([]rune, int) {
 	switch key {
-	case keyReset:
-		return nil, 0
+	case keyMark:
+		return e.passMark()
 	case keyTab:
 		done := e.complete.complete(e.line, e.pos)
 		if done.list != "" {
@@ -192,6 +196,42 @@ func (e *termEditor) edit(line []rune, pos int, key rune) ([]rune, int) {
 		return e.line, e.pos
 	}
 	return line, pos
+}
+
+// mark puts a mark into the input: reached, or nil to forget the line.
+func (e *termEditor) mark(reached chan struct{}) {
+	e.marking.Lock()
+	defer e.marking.Unlock()
+	e.marks = append(e.marks, reached)
+	e.inject(resetMark)
+}
+
+// passMark does what the next mark means.
+func (e *termEditor) passMark() ([]rune, int) {
+	e.marking.Lock()
+	defer e.marking.Unlock()
+	reached := e.marks[0]
+	e.marks = e.marks[1:]
+	if reached == nil {
+		return nil, 0
+	}
+	close(reached)
+	return e.line, e.pos
+}
+
+// settle waits until all that was typed is done and shown, but no longer than limit.
+func (e *termEditor) settle(limit time.Duration) {
+	late := time.NewTimer(limit)
+	defer late.Stop()
+	if !e.console.settle(limit) {
+		return
+	}
+	reached := make(chan struct{})
+	e.mark(reached)
+	select {
+	case <-reached:
+	case <-late.C:
+	}
 }
 
 // killWord removes the word left of the cursor and what follows it, up to the cursor.
@@ -281,9 +321,6 @@ func (f termFrontend) Settle(limit time.Duration) { f.e.settle(limit) }
 // the focus goes, as in QEMU.
 func (f termFrontend) Event(event serial.Event) {
 	e := f.e
-	if event == serial.EventOpened || event == serial.EventFocusOut {
-		e.inject(resetMark)
-	}
 	e.out.Lock()
 	defer e.out.Unlock()
 	switch event {
@@ -291,10 +328,10 @@ func (f termFrontend) Event(event serial.Event) {
 		e.forget()
 		e.peerCame()
 	case serial.EventFocusIn:
-		e.forget()
 		e.enter()
 	case serial.EventFocusOut:
 		e.leave()
+		e.forget()
 		return
 	default:
 		return
@@ -304,8 +341,11 @@ func (f termFrontend) Event(event serial.Event) {
 	}
 }
 
-// forget empties the line that is shown. With out held.
-func (e *termEditor) forget() { e.screen.line, e.screen.pos = nil, 0 }
+// forget drops the line being edited, leaving on the terminal what is there. With out held.
+func (e *termEditor) forget() {
+	e.screen.line, e.screen.pos = nil, 0
+	e.mark(nil)
+}
 
 // recall walks through the history for one line.
 type recall struct {
