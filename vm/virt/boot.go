@@ -1,9 +1,11 @@
 package virt
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/qmon/qmon/vm"
 )
@@ -141,6 +143,12 @@ func (l *loader) check() error {
 	for _, p := range l.pieces {
 		if _, b := l.memory.Bytes(p.addr, uint64(len(p.data))); b == nil {
 			return fmt.Errorf("%s: %d bytes do not fit at %#x", p.name, len(p.data), p.addr)
+		}
+	}
+	byAddr := slices.SortedFunc(slices.Values(l.pieces), func(a, b piece) int { return cmp.Compare(a.addr, b.addr) })
+	for i := 1; i < len(byAddr); i++ {
+		if a, b := byAddr[i-1], byAddr[i]; b.addr-a.addr < uint64(len(a.data)) {
+			return fmt.Errorf("%s at %#x and %s at %#x overlap", a.name, a.addr, b.name, b.addr)
 		}
 	}
 	return nil

@@ -119,15 +119,14 @@ func soc() *dt.Node {
 	n := node("soc", cells("#address-cells", 2), cells("#size-cells", 2),
 		words("compatible", "simple-bus"), empty("ranges"))
 	n.Children = []*dt.Node{
-		device("rtc", rtcBase, treeRTCSize, rtcIRQ, words("compatible", "google,goldfish-rtc")),
-		device("serial", uartBase, treeUARTSize, uartIRQ,
-			cells("clock-frequency", uartClock), words("compatible", "ns16550a")),
+		device("rtc", rtcBase, treeRTCSize, rtcIRQ, "google,goldfish-rtc"),
+		device("serial", uartBase, treeUARTSize, uartIRQ, "ns16550a", cells("clock-frequency", uartClock)),
 		node(fmt.Sprintf("test@%x", finisherBase), cells("phandle", handleTest), reg(finisherBase, finisherSize),
 			words("compatible", "sifive,test1", "sifive,test0", "syscon")),
 	}
 	for slot := Slots - 1; slot >= 0; slot-- {
 		n.Children = append(n.Children, device("virtio_mmio", virtioBase+uint64(slot)*virtioStride,
-			treeVirtioSize, uint32(virtioIRQ+slot), words("compatible", "virtio,mmio")))
+			treeVirtioSize, uint32(virtioIRQ+slot), "virtio,mmio"))
 	}
 	n.Children = append(n.Children,
 		node(fmt.Sprintf("plic@%x", plicBase), cells("phandle", handlePLIC), cells("riscv,ndev", plicSources),
@@ -143,9 +142,10 @@ func soc() *dt.Node {
 }
 
 // device is a node with registers and an interrupt of the PLIC.
-func device(name string, base, size uint64, irq uint32, more ...dt.Property) *dt.Node {
-	n := node(fmt.Sprintf("%s@%x", name, base), cells("interrupts", irq), cells("interrupt-parent", handlePLIC), reg(base, size))
+func device(name string, base, size uint64, irq uint32, compatible string, more ...dt.Property) *dt.Node {
+	n := node(fmt.Sprintf("%s@%x", name, base), cells("interrupts", irq), cells("interrupt-parent", handlePLIC))
 	n.Properties = append(n.Properties, more...)
+	n.Properties = append(n.Properties, reg(base, size), words("compatible", compatible))
 	return n
 }
 
