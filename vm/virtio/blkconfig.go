@@ -75,8 +75,8 @@ func (b *Block) WriteConfig(off int, p []byte) {
 	}
 }
 
-// Describe implements Function.
-func (b *Block) Describe() vm.Description {
+// Description implements Function.
+func (b *Block) Description() vm.Description {
 	quoted := func(name string) vm.Property { return text(name, "auto") }
 	return vm.Description{
 		Type: "virtio-blk-device",

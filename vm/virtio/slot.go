@@ -30,8 +30,9 @@ type Function interface {
 	Notify(q *Queue)
 	// Reset drops all requests, those in flight too: none touches a queue after it.
 	Reset()
-	// Describe is the device as info qtree shows it below its slot.
-	Describe() vm.Description
+	// Description is the device as info qtree shows it below its slot. (A vm.Described
+	// would be shown beside it.)
+	Description() vm.Description
 }
 
 // Feature bits of the transport and the rings (section 6, and 6.3 for the legacy ones).
@@ -207,7 +208,7 @@ func (s *Slot) writeConfig(off uint64, size int, v uint64) {
 func (s *Slot) Describe() vm.Description {
 	bus := vm.Bus{Name: s.bus, Type: "virtio-mmio-bus"}
 	if s.function != nil {
-		bus.Devices = []vm.Description{s.function.Describe()}
+		bus.Devices = []vm.Description{s.function.Description()}
 	}
 	return vm.Description{
 		Type: "virtio-mmio",
