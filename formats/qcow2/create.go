@@ -220,7 +220,7 @@ func (im *Image) preallocateRun(off, n int64, mode string) (int64, error) {
 			return err
 		}
 		a.guest = off >> im.clusterBits
-		a.run, err = im.allocate((off+m.len-1)>>im.clusterBits+1-a.guest, false)
+		a.run, err = im.allocateGuest(a.guest, (off+m.len-1)>>im.clusterBits+1-a.guest, false)
 		return err
 	})
 	if err != nil || a.run.count == 0 {

@@ -107,7 +107,7 @@ func (im *Image) hideBacking(off, n int64) (int64, error) {
 		hide := func(e uint64, _ bool) (uint64, bool) { return entryZero, e == 0 }
 		return n, im.changeEntries(off/im.l2Span(), first, n, hide, discardOther)
 	}
-	run, err := im.allocate(n, false)
+	run, err := im.allocateGuest(off>>im.clusterBits, n, false)
 	if err != nil {
 		return 0, err
 	}
@@ -136,7 +136,7 @@ func (im *Image) zeroTail(old int64, m mapping) error {
 	if err := im.readMapped(im.active(), whole, buf[:in], start); err != nil {
 		return err
 	}
-	run, err := im.allocate(1, true)
+	run, err := im.allocateGuest(start>>im.clusterBits, 1, true)
 	if err != nil {
 		return err
 	}

@@ -140,8 +140,17 @@ func (im *Image) beginWrite(off, n int64) (allocation, error) {
 			break
 		}
 	}
-	a.run, err = im.allocate(want, false)
+	a.run, err = im.allocateGuest(a.guest, want, false)
 	return a, err
+}
+
+// allocateGuest allocates host clusters for guest clusters of one L2 table, which is made
+// first where it is missing: so it lies before what it describes, as in QEMU's images.
+func (im *Image) allocateGuest(guest, want int64, exact bool) (clusterRun, error) {
+	if _, err := im.ownL2(guest >> im.l2Bits); err != nil {
+		return clusterRun{}, err
+	}
+	return im.allocate(want, exact)
 }
 
 // abandon gives clusters back that were not linked. Ranges written to reused clusters do
