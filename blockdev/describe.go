@@ -130,7 +130,7 @@ func ParseJSONOptions(text string) (Options, error) {
 	if len(text) > MaxFilename {
 		return nil, Errorf(ErrLimit, "open", "", "description is longer than %d bytes", MaxFilename)
 	}
-	d := json.NewDecoder(strings.NewReader(text))
+	d := json.NewDecoder(strings.NewReader(doubleQuoted(text)))
 	d.UseNumber()
 	var v any
 	if err := d.Decode(&v); err != nil {
@@ -145,6 +145,32 @@ func ParseJSONOptions(text string) (Options, error) {
 	}
 	o := Options{}
 	return o, flatten(o, "", obj, 0)
+}
+
+// doubleQuoted turns strings in single quotes, which QEMU takes as well because shells make
+// them easier to write, into JSON's.
+func doubleQuoted(text string) string {
+	var b strings.Builder
+	quote := byte(0) // of the string that i is in
+	for i := 0; i < len(text); i++ {
+		c := text[i]
+		switch {
+		case c == '\\' && quote != 0 && i+1 < len(text):
+			i++
+			if text[i] != '\'' { // JSON has no such escape
+				b.WriteByte(c)
+			}
+			c = text[i]
+		case c == quote:
+			quote, c = 0, '"'
+		case quote == '\'' && c == '"':
+			b.WriteByte('\\')
+		case quote == 0 && (c == '"' || c == '\''):
+			quote, c = c, '"'
+		}
+		b.WriteByte(c)
+	}
+	return b.String()
 }
 
 func jsonError(err error) error {
