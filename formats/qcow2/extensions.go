@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -62,9 +63,10 @@ func appendExtensions(b []byte, list []extension, limit int) (_ []byte, ok bool)
 	return append(b, make([]byte, extHeaderSize)...), total <= limit
 }
 
-// extensionData finds an extension; nil if there is none.
+// extensionData finds an extension; nil if there is none. Of several of a kind, which no
+// writer should leave, the last counts, as with QEMU.
 func (h *header) extensionData(kind uint32) []byte {
-	for _, e := range h.extensions {
+	for _, e := range slices.Backward(h.extensions) {
 		if e.kind == kind {
 			return e.data
 		}
