@@ -19,8 +19,9 @@ type chain struct {
 // identifier is a node that knows which file of the host it is, to find loops.
 type identifier interface{ FileInfo() (os.FileInfo, error) }
 
-// follow opens what an image refers to, through the gate.
-func (g *Graph) follow(ctx context.Context, ref Reference, file *Vertex, o OpenOptions) (*Vertex, error) {
+// follow opens what an image refers to, through the gate. o is how the image is open, own
+// are options for what it refers to.
+func (g *Graph) follow(ctx context.Context, ref Reference, file *Vertex, o OpenOptions, own Options) (*Vertex, error) {
 	above, _ := ctx.Value(chainKey{}).(*chain)
 	c := &chain{above: above, depth: 1}
 	if above != nil {
@@ -42,7 +43,7 @@ func (g *Graph) follow(ctx context.Context, ref Reference, file *Vertex, o OpenO
 	mode := o.Mode
 	mode.Writable = ref.Kind != RefBacking && mode.Writable
 	return gate.OpenReference(context.WithValue(ctx, chainKey{}, c), g, ref, OpenOptions{
-		Driver: ref.Format, Mode: mode, Gate: o.Gate,
+		Driver: ref.Format, Options: own, Mode: mode, Gate: o.Gate,
 	})
 }
 
@@ -75,35 +76,43 @@ func (p *opening) openBacking(ctx context.Context, v *Vertex) error {
 	if !ok {
 		return p.refuseBacking(below, node, isRef)
 	}
-	var b *Vertex
-	var err error
-	switch {
-	case isRef && node == "" || p.o.NoBacking:
+	if isRef && node == "" || p.o.NoBacking {
 		p.described = isRef
 		return nil
-	case isRef:
-		p.described = true
-		b, err = p.g.reference(node)
-	case describesNode(below):
-		p.described = true
-		mode := p.o.Mode
-		mode.Writable = false
-		b, err = p.g.OpenDescription(ctx, below, OpenOptions{Mode: mode, Gate: p.o.Gate})
-	default:
-		ref := n.BackingReference()
-		if ref.Name == "" {
-			return nil
-		}
-		ref.Kind = RefBacking
-		if ref.Parent == "" {
-			ref.Parent = v.file.Filename
-		}
-		b, err = p.g.follow(ctx, ref, v.file, p.o)
 	}
+	p.described = isRef || describesNode(below)
+	b, err := p.backingVertex(ctx, v, n.BackingReference(), node, below)
 	if err != nil {
 		return &Error{Op: "open", File: v.Filename, Offset: NoOffset, Text: "Could not open backing file", Err: err}
 	}
+	if b == nil {
+		return nil
+	}
 	return v.SetBacking(b)
+}
+
+// backingVertex opens the node that is to be below v, nil for none: the node named, else
+// the one described, else what the image refers to, with the options given for it.
+func (p *opening) backingVertex(ctx context.Context, v *Vertex, ref Reference, node string, below Options) (*Vertex, error) {
+	if node != "" {
+		return p.g.reference(node)
+	}
+	if describesNode(below) {
+		o := OpenOptions{Mode: p.o.Mode, Gate: p.o.Gate}
+		o.Mode.Writable = false
+		if _, ok := below["driver"]; !ok {
+			o.Driver = ref.Format
+		}
+		return p.g.OpenDescription(ctx, below, o)
+	}
+	if ref.Name == "" {
+		return nil, nil
+	}
+	ref.Kind = RefBacking
+	if ref.Parent == "" {
+		ref.Parent = v.file.Filename
+	}
+	return p.g.follow(ctx, ref, v.file, p.o, below)
 }
 
 // describesNode tells if options say what to open, not only how.

@@ -209,6 +209,9 @@ func (p *opening) openFile(ctx context.Context, name *fileName) error {
 	case name == nil && len(below) == 0:
 		return Errorf(ErrInvalid, "open", "", `A block device must be specified for "file"`)
 	}
+	if _, twice := below["filename"]; twice && name != nil {
+		return Errorf(ErrInvalid, "open", "", "Can't specify 'file' and 'filename' options at the same time")
+	}
 	o := OpenOptions{Options: below, Mode: p.o.Mode, Gate: p.o.Gate}
 	if _, ok := below["driver"]; !ok {
 		if name == nil {
@@ -287,7 +290,7 @@ func (p *opening) formatOptions() Options {
 
 // openReference is the driver's way to other files: through the gate.
 func (p *opening) openReference(ctx context.Context, ref Reference) (Node, error) {
-	v, err := p.g.follow(ctx, ref, p.file, p.o)
+	v, err := p.g.follow(ctx, ref, p.file, p.o, nil)
 	if err != nil {
 		return nil, err
 	}

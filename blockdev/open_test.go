@@ -190,6 +190,35 @@ func TestBackingChain(t *testing.T) {
 	}
 }
 
+// TestBackingOptions: options for the backing file go with what the image says of it.
+func TestBackingOptions(t *testing.T) {
+	images(t)
+	for _, c := range []struct {
+		options blockdev.Options
+		want    string // of the backing node, or the error
+	}{
+		{blockdev.Options{}, "r.img raw"},
+		{blockdev.Options{"backing.offset": "512"}, `json:{"driver": "raw", "file": {"driver": "file", "filename": "r.img"}, "offset": "512"} raw`},
+		{blockdev.Options{"backing.file.filename": "a.qcow2"}, "a.qcow2 raw"},
+		{blockdev.Options{"backing.driver": "qcow2", "backing.file.filename": "a.qcow2"}, "a.qcow2 qcow2"},
+		{blockdev.Options{"backing.foo": "bar"}, "Could not open backing file: Block format 'raw' does not support the option 'foo'"},
+		{blockdev.Options{"file.filename": "mid.qcow2"}, "Can't specify 'file' and 'filename' options at the same time"},
+	} {
+		var g blockdev.Graph
+		v, err := g.Open(t.Context(), "mid.qcow2", blockdev.OpenOptions{Options: c.options, Gate: blockdev.FollowGate{}})
+		got := blockdev.Message(err)
+		if err == nil {
+			got = v.Backing().Filename + " " + v.Backing().Driver.Name
+			if err := v.Unref(); err != nil {
+				t.Error(err)
+			}
+		}
+		if got != c.want {
+			t.Errorf("%v: %s, not %s", c.options, got, c.want)
+		}
+	}
+}
+
 func TestChainWithALoop(t *testing.T) {
 	images(t)
 	create(t, "l1.qcow2", blockdev.Reference{Name: "a.qcow2", Format: "qcow2"})

@@ -12,10 +12,25 @@ const overlayDriver = "qcow2"
 // overlayName is the pattern of a temporary file's name, QEMU's.
 const overlayName = "vl.*"
 
-// OpenOverlay puts a temporary qcow2 over v in dir ("" for TMPDIR): -snapshot. The file
-// is unlinked as soon as it is open. The overlay takes over the caller's reference to v,
-// but on failure.
+// overlayFolder is where overlays lie if nobody says: TMPDIR, else where QEMU puts them,
+// as /tmp is often in memory and a disk's changes are many.
+func overlayFolder() string {
+	const large = "/var/tmp"
+	if os.Getenv("TMPDIR") == "" {
+		if info, err := os.Stat(large); err == nil && info.IsDir() {
+			return large
+		}
+	}
+	return os.TempDir()
+}
+
+// OpenOverlay puts a temporary qcow2 over v in dir ("" for TMPDIR, or /var/tmp): -snapshot.
+// The file is unlinked as soon as it is open. The overlay takes over the caller's
+// reference to v, but on failure.
 func (g *Graph) OpenOverlay(ctx context.Context, v *Vertex, dir string) (*Vertex, error) {
+	if dir == "" {
+		dir = overlayFolder()
+	}
 	f, err := os.CreateTemp(dir, overlayName)
 	if err != nil {
 		return nil, &Error{Op: "create", Offset: NoOffset, Text: "Could not get temporary filename", Err: err}
