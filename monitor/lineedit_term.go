@@ -3,6 +3,7 @@ package monitor
 import (
 	"bytes"
 	"io"
+	"slices"
 	"sync"
 	"time"
 	"unicode"
@@ -161,12 +162,12 @@ func (e *termEditor) listen(line []rune, pos int, key rune) ([]rune, int, bool) 
 		return nil, 0, false // before the first key, and after the last
 	}
 	newLine, newPos := e.edit(line, pos, key)
-	e.line, e.pos = newLine, newPos
+	e.line, e.pos = slices.Clone(newLine), newPos // readline changes newLine in place
 	e.out.Lock()
 	defer e.out.Unlock()
 	if e.editing {
 		e.screen.columns = e.columns()
-		e.draw(func() string { return e.screen.update(newLine, newPos) })
+		e.draw(func() string { return e.screen.update(e.line, newPos) })
 	}
 	return newLine, newPos, true
 }

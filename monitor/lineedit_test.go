@@ -207,6 +207,7 @@ func TestKeys(t *testing.T) {
 		{"delete in an empty line is not the end", "\x04a\x04\r", "> a\n<a>\n> "},
 		{"kill to the end", "abcd\x1b[D\x1b[D\x0b\r", "> ab\n<ab>\n> "},
 		{"kill word to a space", "a b-c \x17d\r", "> a d\n<a d>\n> "},
+		{"kill many words", "a bb ccc dd eeee f\x1b[D\x17\x17\x17z\x17\x17y\r", "> a yf\n<a yf>\n> "},
 		{"history", "one\rtwo\r\x1b[A\x1b[A\r", "> one\n<one>\n> two\n<two>\n> one\n<one>\n> "},
 		{"history and back to the draft", "one\rtw\x1b[A\x1b[Bo\r", "> one\n<one>\n> two\n<two>\n> "},
 		{"keys without a meaning", "a\x00\x03\x07\x0e\x10\x12\x13\x15\x1ab\x1bx\x1b[5~\x1b[200~c\r", "> abc\n<abc>\n> "},
