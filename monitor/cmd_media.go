@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -83,8 +84,7 @@ func change(ctx context.Context, s *Session, a Args) error {
 		return err
 	}
 	if err := s.swap(d, v, a.Flag("f")); err != nil {
-		v.Unref()
-		return err
+		return errors.Join(err, v.Unref())
 	}
 	return nil
 }
@@ -120,7 +120,7 @@ func (s *Session) swap(d *blockdev.Drive, v *blockdev.Vertex, force bool) error 
 	}
 	if err := d.Insert(v); err != nil {
 		if old != nil {
-			d.Insert(old)
+			err = errors.Join(err, d.Insert(old))
 		}
 		return err
 	}
@@ -187,8 +187,7 @@ func driveAdd(ctx context.Context, s *Session, a Args) error {
 	}
 	placed := s.monitor.config.Drives.Placed()
 	if on := placed[len(placed)-1].Spec.Interface; on != "none" {
-		defer s.removeDrive(d)
-		return Verbatim("Can't hot-add drive to type %d", busTypes[on])
+		return cmp.Or(s.removeDrive(d), Verbatim("Can't hot-add drive to type %d", busTypes[on]))
 	}
 	s.Println("OK")
 	return nil

@@ -3,7 +3,6 @@ package monitor
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 
 	"github.com/qmon/qmon/blockdev"
@@ -214,7 +213,7 @@ func saveMemory(sp space) func(context.Context, *Session, Args) error {
 		addr, size, name := uint64(a.Int("addr")), a.Int("size"), a.String("file")
 		f, err := os.Create(name)
 		if err != nil {
-			return fmt.Errorf("Could not open '%s': %s", name, blockdev.Message(err))
+			return &blockdev.Error{Op: "open", File: name, Offset: blockdev.NoOffset, Text: "Could not open '" + name + "'", Err: err}
 		}
 		err = s.eachChunk(ctx, sp, addr, size, func(p []byte) error {
 			_, err := f.Write(p)
@@ -222,7 +221,7 @@ func saveMemory(sp space) func(context.Context, *Session, Args) error {
 		})
 		var bus *vm.BusError
 		if errors.As(err, &bus) {
-			err = fmt.Errorf("Invalid addr 0x%016x/size %d specified", addr, size)
+			err = blockdev.Errorf(blockdev.ErrRange, "read", "memory", "Invalid addr 0x%016x/size %d specified", addr, size)
 		}
 		return errors.Join(err, f.Close())
 	}

@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -141,21 +142,23 @@ func (m *Monitor) Failures() int {
 	return n
 }
 
-// Close ends all consoles and waits for the commands that they run.
+// Close ends all consoles, waits for the commands that they run, and closes the nodes that
+// drive_add made.
 func (m *Monitor) Close() error {
 	m.cancel()
 	m.mu.Lock()
 	sessions := m.sessions
 	m.mu.Unlock()
+	var errs []error
 	for _, s := range sessions {
-		s.close()
+		errs = append(errs, s.close())
 	}
 	m.running.Wait()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for name, v := range m.nodes {
-		v.Unref()
+		errs = append(errs, v.Unref())
 		delete(m.nodes, name)
 	}
-	return nil
+	return errors.Join(errs...)
 }

@@ -59,7 +59,7 @@ func (s *Session) run() {
 		case s.closed.Load():
 			return
 		case err == nil:
-			s.execute(s.monitor.ctx, line)
+			_ = s.execute(s.monitor.ctx, line) // counted and shown
 		case !errors.Is(err, io.EOF), s.terminal:
 			return
 		case s.options.ExitStatus:
@@ -78,9 +78,9 @@ func (s *Session) quit() {
 	s.Machine().Quit(code, "host-qmp-quit")
 }
 
-func (s *Session) close() {
+func (s *Session) close() error {
 	s.closed.Store(true)
-	s.editor.Close()
+	return s.editor.Close()
 }
 
 // Failures counts the commands of this session that failed.
@@ -95,7 +95,7 @@ func (s *Session) execute(ctx context.Context, line string) error {
 		s.failures.Add(1)
 		s.showError(err)
 	}
-	s.out.Flush()
+	_ = s.out.Flush() // a console that is gone is not the command's failure
 	return err
 }
 
@@ -138,8 +138,8 @@ func (s *Session) heading(text string) { s.Println(s.paint(color.Bold, text)) }
 
 // Printf, Print and Println show text at the console.
 func (s *Session) Printf(format string, args ...any) { fmt.Fprintf(s.out, format, args...) }
-func (s *Session) Print(text string)                 { s.out.WriteString(text) }
-func (s *Session) Println(text string)               { s.out.WriteString(text + "\n") }
+func (s *Session) Print(text string)                 { fmt.Fprint(s.out, text) }
+func (s *Session) Println(text string)               { fmt.Fprintln(s.out, text) }
 
 // Machine is what the commands work on.
 func (s *Session) Machine() *vm.Machine { return s.monitor.config.Machine }

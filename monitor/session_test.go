@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/qmon/qmon/monitor"
+	"github.com/qmon/qmon/serial"
 	"github.com/qmon/qmon/vm"
 )
 
@@ -235,5 +236,31 @@ func TestColorOnlyAtATerminal(t *testing.T) {
 				t.Errorf("colour is %v in %q", got, text)
 			}
 		})
+	}
+}
+
+// A console whose input has ended is silent until somebody comes again.
+func TestNextPeer(t *testing.T) {
+	mon := monitor.New(monitor.Config{Machine: startMachine(t, vm.Config{})})
+	w := newWire()
+	if _, err := mon.Attach(w, monitor.SessionOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	w.until(prompt)
+	w.enter("print 1\n")
+	w.hangUp()
+	w.until(prompt)
+	w.front.Event(serial.EventOpened)
+	greeting := "QEMU 7.2.22 monitor - type 'help' for more information\n" + prompt
+	if got := w.until(prompt); got != greeting {
+		t.Errorf("greeted with %q, want %q", got, greeting)
+	}
+	w.enter("print 2\n")
+	if got, want := w.until(prompt), "print 2\n0x2\n"+prompt; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	mon.Close()
+	if rest := w.got.String(); rest != "" {
+		t.Errorf("%q came at the end", rest)
 	}
 }
