@@ -63,6 +63,7 @@ func (m *Machine) Stop(state RunState) {
 // machine's goroutine.
 func (m *Machine) Reset(reason string) {
 	m.Drain()
+	m.logReset()
 	for _, d := range m.devices {
 		d.Reset()
 	}
@@ -74,6 +75,18 @@ func (m *Machine) Reset(reason string) {
 	}
 	if reason != "" {
 		m.emit(EventReset, reason)
+	}
+}
+
+// logReset shows the registers that a reset is about to clear.
+func (m *Machine) logReset() {
+	if !m.log.Enabled(LogReset) {
+		return
+	}
+	for i, c := range m.cpus {
+		if d, ok := c.(RegisterDumper); ok {
+			m.log.Printf(LogReset, "CPU Reset (CPU %d)\n%s", i, d.DumpRegisters())
+		}
 	}
 }
 

@@ -2,7 +2,6 @@ package virt
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/serial"
@@ -206,7 +205,7 @@ func (b *Board) slot(bus string) (*virtio.Slot, error) {
 		return nil, fmt.Errorf("No 'virtio-bus' bus found for device 'virtio-blk-device'") //nolint:staticcheck // QEMU's words
 	}
 	for _, s := range b.slots {
-		if s.Bus() == strings.TrimPrefix(bus, "/") {
+		if s.Bus() == bus {
 			return s, nil
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qmon/qmon/savevm/vmstate"
 	"github.com/qmon/qmon/serial"
 	"github.com/qmon/qmon/vm"
 )
@@ -297,5 +298,51 @@ func TestUARTStateSurvives(t *testing.T) {
 				t.Errorf("%s: data %#x, loaded %#x", name, x, y)
 			}
 		}
+	}
+}
+
+// TestQEMUsSerialSections loads what QEMU 7.2 saved of a guest that does not read: four
+// bytes after the timeout with the transmitter's interrupt waiting, and one byte before it.
+func TestQEMUsSerialSections(t *testing.T) {
+	const fifo = "\x05\x10serial/recv_fifo\x00\x00\x00\x01"
+	for _, test := range []struct {
+		name, section string
+		iir           byte
+		text          string
+		timeout       time.Duration
+	}{
+		{
+			name: "after the timeout", iir: 0xcc, text: "ello",
+			section: "\x00\x03\x00\x07\xcc\x03\x0b\x61\xb0\x00\xc1" +
+				"\x05\x13serial/thr_ipending\x00\x00\x00\x01\x00\x00\x00\x01" +
+				fifo + "hello" + strings.Repeat("\x00", 11) + "\x00\x00\x00\x01\x00\x00\x00\x04" +
+				"\x05\x17serial/timeout_ipending\x00\x00\x00\x01\x00\x00\x00\x01",
+		},
+		{
+			name: "before the timeout", iir: 0xc1, text: "h", timeout: 0x1dd6f7682,
+			section: "\xff\xff\x00\x05\xc1\x03\x08\x61\xb0\x00\xc1" +
+				fifo + "h\x13\xf0Y\x05" + strings.Repeat("\x00", 11) + "\x00\x00\x00\x00\x00\x00\x00\x01" +
+				"\x05\x19serial/fifo_timeout_timer\x00\x00\x00\x01\x00\x00\x00\x01\xdd\x6f\x76\x82",
+		},
+	} {
+		p := newPort(t, nil)
+		s := uartState{p.uart}
+		state := s.New()
+		if err := vmstate.Unmarshal([]byte(test.section), "serial", 3, state); err != nil {
+			t.Errorf("%s: %v", test.name, err)
+			continue
+		}
+		if err := errors.Join(s.Check(state, 3), s.Load(state, 3)); err != nil {
+			t.Errorf("%s: %v", test.name, err)
+		}
+		p.want(test.name+": IIR", p.iir, test.iir)
+		if at, armed := p.timeout.Armed(); armed != (test.timeout != 0) || armed && at != test.timeout {
+			t.Errorf("%s: timeout %v for %v", test.name, armed, at)
+		}
+		for _, c := range test.text {
+			p.want(test.name+": LSR", p.get(uartLSR), 0x61)
+			p.want(test.name+": data", p.get(uartData), byte(c))
+		}
+		p.want(test.name+": LSR at the end", p.get(uartLSR), 0x60)
 	}
 }

@@ -44,10 +44,10 @@ type queueState struct {
 
 // deviceMore are the subsections.
 type deviceMore struct {
-	Broken   *brokenState   `vmstate:"virtio/broken,subsection=1"`
 	Features *featuresState `vmstate:"virtio/64bit_features,subsection=1"`
 	Rings    *ringsState    `vmstate:"virtio/virtqueues,subsection=1"`
 	Sizes    *sizesState    `vmstate:"virtio/ringsize,subsection=1"`
+	Broken   *brokenState   `vmstate:"virtio/broken,subsection=1"`
 	Extra    *extraState    `vmstate:"virtio/extra_state,subsection=1"`
 	Started  *startedState  `vmstate:"virtio/started,subsection=1"`
 	Disabled *disabledState `vmstate:"virtio/disabled,subsection=1"`

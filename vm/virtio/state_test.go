@@ -215,3 +215,22 @@ func TestInconsistentRingsStopTheDevice(t *testing.T) {
 		t.Error("the device goes on")
 	}
 }
+
+// TestAStoppedDeviceStaysStopped: what the guest broke is not mended by a snapshot.
+func TestAStoppedDeviceStaysStopped(t *testing.T) {
+	bothTransports(t, func(t *testing.T, modern bool) {
+		d := newDriver(t, driverConfig{modern: modern})
+		d.start(0, 8)
+		d.offer(99)
+		d.notify()
+		section := marshal(t, d)
+		if !bytes.Contains(section, []byte("\x05\x0dvirtio/broken\x00\x00\x00\x01\x01")) {
+			t.Error("the section does not say that the device is broken, as QEMU's does")
+		}
+		other := newDriver(t, driverConfig{modern: modern})
+		other.put(ramBase, d.get(ramBase, ramSize))
+		if err := load(t, other, section); err != nil || !other.slot.broken {
+			t.Errorf("loaded: broken %v, %v", other.slot.broken, err)
+		}
+	})
+}
