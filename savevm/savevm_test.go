@@ -1,6 +1,7 @@
 package savevm_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -432,6 +433,11 @@ func TestLoadRefuses(t *testing.T) {
 			prefix + "error while loading state for instance 0x0 of device 'bus@0/toytimer': compare value out of range"},
 		{"cut off", "s", toyConfig{}, func(d *memDisk) { d.snapshots[0].VMStateSize = 5000 },
 			prefix + "unexpected EOF"},
+		{"unknown run state", "s", toyConfig{}, func(d *memDisk) {
+			d.snapshots[0].state = bytes.Replace(d.snapshots[0].state, []byte("prelaunch"), []byte("postlunch"), 1)
+		}, prefix + "error while loading state for instance 0x0 of device 'globalstate': invalid parameter value: postlunch"},
+		{"state cannot be read", "s", toyConfig{}, func(d *memDisk) { d.snapshots[0].state = d.snapshots[0].state[:100] },
+			"Error -5 while loading VM state: read past the end"},
 		{"disk only", "s", toyConfig{}, func(d *memDisk) { d.snapshots[0].VMStateSize = 0 },
 			"This is a disk-only snapshot. Revert to it  offline using qemu-img"},
 	}
@@ -453,6 +459,19 @@ func TestLoadRefuses(t *testing.T) {
 				t.Error("something changed")
 			}
 		})
+	}
+}
+
+// The state is found also where the drives are in another order than they were.
+func TestDrivesInAnotherOrder(t *testing.T) {
+	_, a, b := prepared(t, t.Name())
+	m := newToy(t, toyConfig{})
+	m.disk("d1", b.clone(t.Name()+"b2"))
+	m.disk("d0", a.clone(t.Name()+"a2"))
+	m.load("s")
+	m.expect(1)
+	if l, err := savevm.List(m.Machine); err != nil || l.Complete[0].Drive != "d0" || l.Complete[0].VMStateSize == 0 {
+		t.Errorf("%+v, %v", l, err)
 	}
 }
 
