@@ -75,21 +75,13 @@ func (h *header) extensionData(kind uint32) []byte {
 }
 
 // setExtension replaces, adds (in front, where QEMU writes its own) or, with nil data,
-// removes an extension.
+// removes all extensions of a kind.
 func (h *header) setExtension(kind uint32, data []byte) {
-	for i, e := range h.extensions {
-		if e.kind != kind {
-			continue
-		}
-		if data == nil {
-			h.extensions = append(h.extensions[:i:i], h.extensions[i+1:]...)
-		} else {
-			h.extensions[i].data = data
-		}
-		return
-	}
+	ofKind := func(e extension) bool { return e.kind == kind }
+	at := max(0, slices.IndexFunc(h.extensions, ofKind))
+	h.extensions = slices.DeleteFunc(slices.Clone(h.extensions), ofKind)
 	if data != nil {
-		h.extensions = append([]extension{{kind, data}}, h.extensions...)
+		h.extensions = slices.Insert(h.extensions, at, extension{kind, data})
 	}
 }
 
