@@ -116,6 +116,18 @@ func (d *Drive) ReplaceMedium(v *Vertex) error {
 // Remove takes the medium out, drained and flushed, and hands its reference over; nil if
 // there was none. A flush that fails leaves the medium in.
 func (d *Drive) Remove() (*Vertex, error) {
+	v, err := d.remove()
+	if v == nil || err != nil {
+		return nil, err
+	}
+	// The device hears of it when requests go on, so that it may make some.
+	if events := d.listener(); events != nil {
+		events.MediumChanged(false)
+	}
+	return v, nil
+}
+
+func (d *Drive) remove() (*Vertex, error) {
 	d.change.Lock()
 	defer d.change.Unlock()
 	resume := d.Drain()
@@ -128,12 +140,8 @@ func (d *Drive) Remove() (*Vertex, error) {
 		return nil, err
 	}
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.medium = nil
-	events := d.events
-	d.mu.Unlock()
-	if events != nil {
-		events.MediumChanged(false)
-	}
 	return v, nil
 }
 

@@ -153,6 +153,37 @@ func TestMediaAndTray(t *testing.T) {
 	}
 }
 
+// curious asks the drive at once about what it hears.
+type curious struct {
+	events
+	drive *blockdev.Drive
+}
+
+func (c *curious) MediumChanged(loaded bool) {
+	c.events.MediumChanged(loaded)
+	if _, err := c.drive.ReadAt(make([]byte, 1), 0); loaded == (err != nil) {
+		c.heard = append(c.heard, "wrongly")
+	}
+}
+
+func TestDevicesMayUseTheDriveFromEvents(t *testing.T) {
+	d := driveOver(t, blocktest.NewMemory(make([]byte, 512)), blockdev.DriveConfig{})
+	c := &curious{drive: d}
+	if err := d.Attach("/x", c); err != nil {
+		t.Fatal(err)
+	}
+	v, err := d.Remove()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Insert(v); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(c.heard, []string{"out", "in"}) {
+		t.Errorf("the device heard %v", c.heard)
+	}
+}
+
 // slow lets requests wait for a signal.
 type slow struct {
 	blocktest.Memory
