@@ -2,16 +2,8 @@ package virtio
 
 import (
 	"encoding/binary"
-	"io"
-	"log/slog"
-	"os"
 	"testing"
 )
-
-func TestMain(m *testing.M) {
-	slog.SetDefault(slog.New(slog.NewTextHandler(io.Discard, nil)))
-	os.Exit(m.Run())
-}
 
 // TestHostileRings has a driver break each rule: the device stops and says so, touches
 // nothing, and works again after a reset.
