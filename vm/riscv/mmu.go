@@ -47,15 +47,16 @@ const (
 // vpnBits is the width of one level's index.
 const vpnBits = 9
 
-// mapping is a translated address with the size of what it lies in.
+// mapping is a translated address, or the cause of the exception.
 type mapping struct {
 	pa    uint64
-	fault uint64 // exception cause; meaningful if !ok
+	fault uint64 // the cause, if not ok
 	ok    bool
 }
 
 // translate finds the physical address of va for an access with the rights of mode. It
-// sets A and D bits unless peek is given (privileged specification, 4.3.2).
+// asks the PMP about page tables and sets A and D bits, but not to peek (privileged
+// specification, 4.3.2).
 func (h *Hart) translate(va uint64, acc access, mode uint8, peek bool) mapping {
 	levels := 0
 	if mode != modeM {
@@ -82,8 +83,8 @@ func (h *Hart) walk(va uint64, acc access, mode uint8, levels int, peek bool) ma
 	for level := levels - 1; level >= 0; level-- {
 		shift := uint(pageShift + vpnBits*level)
 		at := table + va>>shift&(1<<vpnBits-1)*8
-		slot := h.pteSlot(at, accessLoad)
-		if slot == nil {
+		slot := h.pteSlot(at)
+		if slot == nil || !peek && !h.pmp.allows(at, 8, accessLoad, modeS) {
 			return mapping{fault: acc.accessFault()}
 		}
 		pte := le.Uint64(slot)
@@ -110,12 +111,9 @@ func (h *Hart) walk(va uint64, acc access, mode uint8, levels int, peek bool) ma
 	return fault
 }
 
-// pteSlot is the page table entry at a physical address, nil where the PMP forbids or
-// nothing answers. Page tables lie in RAM or ROM.
-func (h *Hart) pteSlot(pa uint64, acc access) []byte {
-	if !h.pmp.allows(pa, 8, acc, modeS) {
-		return nil
-	}
+// pteSlot is the page table entry at a physical address, nil where nothing answers. Page
+// tables lie in RAM or ROM.
+func (h *Hart) pteSlot(pa uint64) []byte {
 	r := h.region(pa)
 	if r == nil || r.Data == nil || r.Size-(pa-r.Base) < 8 {
 		return nil
@@ -151,7 +149,7 @@ func (h *Hart) markUsed(at uint64, slot []byte, pte uint64, acc access) bool {
 	if want == pte {
 		return true
 	}
-	if h.pteSlot(at, accessStore) == nil || h.region(at).Kind != vm.RegionRAM {
+	if !h.pmp.allows(at, 8, accessStore, modeS) || h.region(at).Kind != vm.RegionRAM {
 		return false
 	}
 	le.PutUint64(slot, want)
