@@ -169,7 +169,7 @@ func (c *console) send(text []byte) {
 	}
 	text = bytes.ReplaceAll(text, []byte("\n"), []byte("\r\n"))
 	if c.focus {
-		c.dev.Write(text)
+		_, _ = c.dev.Write(text)
 		return
 	}
 	c.pending = append(c.pending, text...)
@@ -183,7 +183,7 @@ func (c *console) enter() {
 	c.focus = true
 	c.greet()
 	if c.open && len(c.pending) > 0 {
-		c.dev.Write(c.pending)
+		_, _ = c.dev.Write(c.pending)
 	}
 	c.pending = nil
 }

@@ -81,7 +81,7 @@ func readTail(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	info, err := f.Stat()
 	if err != nil || !info.Mode().IsRegular() {
 		return "", errors.Join(err, os.ErrInvalid)
@@ -118,8 +118,8 @@ func (h *history) append(line string) {
 	if err != nil {
 		return
 	}
-	f.WriteString(line + "\n")
-	f.Close()
+	_, _ = f.WriteString(line + "\n")
+	_ = f.Close()
 }
 
 // session lists the lines of this run.
@@ -155,9 +155,9 @@ func (h *history) close() {
 	if err != nil {
 		return
 	}
-	defer os.Remove(tmp.Name())
+	defer func() { _ = os.Remove(tmp.Name()) }()
 	_, err = tmp.WriteString(strings.Join(readHistory(h.path), "\n") + "\n")
 	if cerr := tmp.Close(); err == nil && cerr == nil {
-		os.Rename(tmp.Name(), h.path)
+		_ = os.Rename(tmp.Name(), h.path)
 	}
 }

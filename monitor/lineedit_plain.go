@@ -64,7 +64,7 @@ func (e *plainEditor) nextLine() (string, error) {
 		return "", io.EOF
 	}
 	if tooLong {
-		e.Write([]byte("\nline too long\n"))
+		_, _ = e.Write([]byte("\nline too long\n"))
 		return "", nil
 	}
 	line = line[bytes.LastIndexByte(line, resetMark)+1:]

@@ -144,7 +144,7 @@ func (e *termEditor) columns() int {
 func (e *termEditor) draw(change func() string) {
 	text := change()
 	if e.visible() && text != "" {
-		e.dev.Write([]byte(text))
+		_, _ = e.dev.Write([]byte(text))
 	}
 }
 
@@ -180,7 +180,7 @@ func (e *termEditor) edit(line []rune, pos int, key rune) ([]rune, int) {
 	case keyTab:
 		done := e.complete.complete(e.line, e.pos)
 		if done.list != "" {
-			e.Write([]byte("\n" + done.list))
+			_, _ = e.Write([]byte("\n" + done.list))
 		}
 		return done.line, done.pos
 	case keyClear:
@@ -305,7 +305,7 @@ func (e *termEditor) stop() {
 		_, err := e.rl.Readline()
 		e.over = err != nil
 	}
-	e.rl.Close()
+	_ = e.rl.Close()
 	e.history.close()
 }
 

@@ -76,7 +76,7 @@ func resolveError(s SocketConfig, err error) error {
 // listenUnix replaces a socket that an earlier program left behind, but no other file.
 func listenUnix(path string) (net.Listener, error) {
 	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == fs.ModeSocket {
-		os.Remove(path)
+		_ = os.Remove(path)
 	}
 	l, err := net.Listen("unix", path)
 	if err != nil {

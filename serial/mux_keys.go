@@ -55,9 +55,9 @@ func (m *Mux) act(action muxAction) {
 	}
 	switch action {
 	case muxHelp:
-		m.Write([]byte(muxHelpText(m.hooks.Escape)))
+		_, _ = m.Write([]byte(muxHelpText(m.hooks.Escape)))
 	case muxQuit:
-		m.Write([]byte("QEMU: Terminated\n\r"))
+		_, _ = m.Write([]byte("QEMU: Terminated\n\r"))
 		if m.hooks.Quit != nil {
 			m.hooks.Quit()
 		}

@@ -50,10 +50,10 @@ func (q *outQueue) send() {
 	defer RestoreOnPanic()
 	buf := make([]byte, 0, chunk)
 	for q.take(&buf) {
-		q.conn.SetWriteDeadline(time.Now().Add(queuePatience))
+		_ = q.conn.SetWriteDeadline(time.Now().Add(queuePatience))
 		if _, err := q.conn.Write(buf); err != nil {
 			q.close()
-			q.conn.Close()
+			_ = q.conn.Close()
 			return
 		}
 	}

@@ -27,10 +27,10 @@ func openPipe(c Config) (*pipeDevice, error) {
 	out, err2 := open(c.Path + ".out")
 	if err != nil || err2 != nil {
 		if in != nil {
-			in.Close()
+			_ = in.Close()
 		}
 		if out != nil {
-			out.Close()
+			_ = out.Close()
 		}
 		if in, err = open(c.Path); err != nil {
 			return nil, fmt.Errorf("Could not open '%s': %s", c.Path, sysMessage(err))

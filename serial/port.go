@@ -118,13 +118,6 @@ func (p *port) event(e Event) {
 	}
 }
 
-// isOpen tells if the host's end is there.
-func (p *port) isOpen() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.open
-}
-
 // shut marks the port closed, and tells if it was open before.
 func (p *port) shut() bool {
 	p.mu.Lock()
@@ -151,7 +144,7 @@ func (p *port) record(b []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.log != nil && !p.closed {
-		p.log.Write(b)
+		_, _ = p.log.Write(b)
 	}
 }
 

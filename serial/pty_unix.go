@@ -36,7 +36,7 @@ func openPTY(c Config) (*PTY, error) {
 	d := &PTY{master: master, path: slave.Name()}
 	d.init(c.ID, false)
 	err = rawSlave(slave)
-	slave.Close()
+	_ = slave.Close()
 	fd := int(master.Fd())
 	if err == nil {
 		err = unix.SetNonblock(fd, true) // after Fd, which makes it blocking
@@ -45,7 +45,7 @@ func openPTY(c Config) (*PTY, error) {
 		d.in, err = newPollReader(fd)
 	}
 	if err != nil {
-		master.Close()
+		_ = master.Close()
 		return nil, err
 	}
 	go d.readLoop()
@@ -128,7 +128,7 @@ func (d *PTY) Write(p []byte) (int, error) {
 func (d *PTY) closeMaster() {
 	d.writing.Lock()
 	defer d.writing.Unlock()
-	d.master.Close()
+	_ = d.master.Close()
 }
 
 // waitForRoom waits until the terminal takes output again, and tells if it does.
@@ -147,4 +147,11 @@ func (d *PTY) Close() error {
 		return nil
 	}
 	return d.in.Close()
+}
+
+// isOpen tells if the host's end is there.
+func (p *port) isOpen() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.open
 }

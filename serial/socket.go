@@ -130,7 +130,7 @@ func (d *socket) clientLoop(conn net.Conn) {
 // attach makes conn the connection.
 func (d *socket) attach(conn net.Conn) {
 	if tcp, ok := conn.(*net.TCPConn); ok {
-		tcp.SetNoDelay(d.config.Socket.NoDelay || d.config.Socket.Telnet)
+		_ = tcp.SetNoDelay(d.config.Socket.NoDelay || d.config.Socket.Telnet)
 	}
 	queue := newOutQueue(conn)
 	if d.config.Socket.Telnet && d.config.Socket.Server {
@@ -140,7 +140,7 @@ func (d *socket) attach(conn net.Conn) {
 	d.link.conn, d.link.queue = conn, queue
 	d.link.Unlock()
 	if d.isShut() {
-		conn.Close()
+		_ = conn.Close()
 	}
 }
 
@@ -153,7 +153,7 @@ func (d *socket) serve(conn net.Conn) {
 	d.link.conn, d.link.queue = nil, nil
 	d.link.Unlock()
 	queue.close()
-	conn.Close()
+	_ = conn.Close()
 	if !d.isShut() {
 		d.event(EventClosed)
 	}
@@ -217,7 +217,7 @@ func (d *socket) Close() error {
 	if conn != nil {
 		queue.flush(closeFlush)
 		queue.close()
-		conn.Close()
+		_ = conn.Close()
 	}
 	return err
 }

@@ -38,7 +38,7 @@ func openStdio(c Config) (*stdio, error) {
 	d.init(c.ID, true)
 	if fd := int(os.Stdin.Fd()); term.IsTerminal(fd) {
 		if d.raw, err = enterRaw(fd, c.Signal); err != nil {
-			in.Close()
+			_ = in.Close()
 			stdioTaken.Store(false)
 			return nil, err
 		}

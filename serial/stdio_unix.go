@@ -65,7 +65,7 @@ func (r *pollReader) wait(timeout int) (events int16, err error) {
 		case err != nil:
 			return 0, err
 		case fds[1].Revents != 0:
-			r.wake[0].Close()
+			_ = r.wake[0].Close()
 			return 0, os.ErrClosed
 		}
 		return fds[0].Revents, nil

@@ -53,16 +53,7 @@ func RestoreTerminals() {
 	terminals.mu.Lock()
 	defer terminals.mu.Unlock()
 	for _, t := range terminals.list {
-		setTerminal(t.fd, t.saved)
-	}
-}
-
-// resumeTerminals undoes RestoreTerminals: the program goes on after a stop.
-func resumeTerminals() {
-	terminals.mu.Lock()
-	defer terminals.mu.Unlock()
-	for _, t := range terminals.list {
-		setTerminal(t.fd, t.raw)
+		_ = setTerminal(t.fd, t.saved)
 	}
 }
 

@@ -40,6 +40,15 @@ func makeRaw(t terminalState, signal bool) terminalState {
 	return t
 }
 
+// resumeTerminals undoes RestoreTerminals: the program goes on after a stop.
+func resumeTerminals() {
+	terminals.mu.Lock()
+	defer terminals.mu.Unlock()
+	for _, t := range terminals.list {
+		_ = setTerminal(t.fd, t.raw)
+	}
+}
+
 func notifySignals(c chan<- os.Signal) {
 	signal.Notify(c, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT,
 		syscall.SIGTSTP, syscall.SIGCONT)
@@ -51,7 +60,7 @@ func handleSignal(s os.Signal, next func(os.Signal)) {
 	switch {
 	case s == syscall.SIGTSTP:
 		RestoreTerminals()
-		syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
 	case s == syscall.SIGCONT:
 		resumeTerminals()
 	case next != nil:
@@ -60,6 +69,6 @@ func handleSignal(s os.Signal, next func(os.Signal)) {
 	default:
 		RestoreTerminals()
 		signal.Reset(s)
-		syscall.Kill(os.Getpid(), s.(syscall.Signal))
+		_ = syscall.Kill(os.Getpid(), s.(syscall.Signal))
 	}
 }
