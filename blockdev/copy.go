@@ -23,8 +23,10 @@ type CopyOptions struct {
 	// InOrder writes one request after the other, by offset, so that a format that
 	// allocates as it is written lays the data out in order. Reading stays parallel.
 	InOrder bool
-	// Progress is called with the bytes of the source done so far.
-	Progress func(done, total int64)
+	// Progress is called with the bytes of the source done so far, or with DataProgress
+	// only those that hold data; the source is mapped once more to know how many.
+	Progress     func(done, total int64)
+	DataProgress bool
 }
 
 // Copy copies src to dst, holes as holes, in parallel, memory bounded by
@@ -38,6 +40,11 @@ func Copy(ctx context.Context, dst, src Node, o CopyOptions) error {
 	c, err := newCopier(dst, src, o)
 	if err != nil {
 		return err
+	}
+	if o.Progress != nil && o.DataProgress {
+		if err := c.countData(ctx); err != nil {
+			return err
+		}
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	c.turn = newTurnstile(ctx)
@@ -75,8 +82,9 @@ type copier struct {
 	turn       *turnstile
 	pool       sync.Pool // buffers of ChunkSize bytes
 
-	mu   sync.Mutex
-	done int64
+	mu        sync.Mutex
+	done      int64
+	doneTotal int64 // what done will be at the end
 }
 
 // copyPiece is one worker's next request. status.Len bytes are stored in one way.
@@ -88,6 +96,7 @@ type copyPiece struct {
 
 func newCopier(dst, src Node, o CopyOptions) (*copier, error) {
 	c := &copier{dst: dst, src: src, o: o, total: src.Size()}
+	c.doneTotal = c.total
 	if dst.Size() < c.total {
 		return nil, Errorf(ErrRange, "copy", "", "the target has %d bytes, the source %d", dst.Size(), c.total)
 	}
@@ -118,6 +127,25 @@ func clusterSize(n Node) int64 {
 		}
 	}
 	return defaultCluster
+}
+
+// countData finds out how much there is to be read.
+func (c *copier) countData(ctx context.Context) error {
+	c.doneTotal = 0
+	for off := int64(0); off < c.total; {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		s, err := BlockStatus(c.src, off, min(c.total-off, statusWindow), c.o.Base)
+		if err != nil {
+			return copyError(OpCopyMap, off, err)
+		}
+		if carriesData(s) {
+			c.doneTotal += s.Len
+		}
+		off += s.Len
+	}
+	return nil
 }
 
 // plan walks the source and hands out pieces.
@@ -180,19 +208,18 @@ func (c *copier) work(ctx context.Context, pieces <-chan copyPiece) error {
 		if err := c.do(p); err != nil {
 			return err
 		}
-		c.progress(p.status.Len)
 	}
 	return nil
 }
 
-func (c *copier) progress(n int64) {
-	if c.o.Progress == nil {
+func (c *copier) progress(p copyPiece) {
+	if c.o.Progress == nil || c.o.DataProgress && !carriesData(p.status) {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.done += n
-	c.o.Progress(c.done, c.total)
+	c.done += p.status.Len
+	c.o.Progress(c.done, c.doneTotal)
 }
 
 func (c *copier) do(p copyPiece) error {
@@ -226,6 +253,7 @@ func (c *copier) inTurn(p copyPiece, write func() error) error {
 	if err := write(); err != nil {
 		return copyError(OpCopyWrite, p.off, err)
 	}
+	c.progress(p)
 	if c.o.InOrder {
 		c.turn.pass()
 	}

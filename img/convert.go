@@ -34,7 +34,8 @@ type ConvertOptions struct {
 	// OutOfOrder allows the target to be written out of order, which is faster on targets
 	// that are fully allocated; others end up laid out out of order.
 	OutOfOrder bool
-	// Progress is called with the bytes of the sources done so far.
+	// Progress is called with the bytes of the sources done so far: of their data, or with
+	// Dense all.
 	Progress func(done, total int64)
 }
 
@@ -62,6 +63,9 @@ func Convert(ctx context.Context, o ConvertOptions) error {
 	}
 	return err
 }
+
+// convertChunk is the most that one request copies, in bytes; QEMU's is the same.
+const convertChunk = 2 << 20
 
 // conversion is one run of Convert.
 type conversion struct {
@@ -221,6 +225,8 @@ func (c *conversion) fill(ctx context.Context) (err error) {
 		TargetIsZero: c.o.TargetIsZero || !c.o.Existing && dst.Backing() == nil,
 		InOrder:      !c.o.OutOfOrder,
 		Progress:     c.o.Progress,
+		DataProgress: !c.o.Dense,
+		ChunkSize:    convertChunk,
 	}
 	if co.DetectZeroes == 0 {
 		co.DetectZeroes = DefaultSparse

@@ -180,7 +180,8 @@ var parityCases = []string{
 	"convert a.raw d.qcow2 n; info n; check -f raw n", "convert -O qcow2 a.raw d.qcow2 c.qcow2 n; info n", "convert -B d.qcow2 -F qcow2 -O qcow2 a.raw d.raw n",
 	"convert d.qcow2 d.qcow2", "convert -q -p d.qcow2 n", "convert -U d.qcow2 n; compare n d.raw", "convert -C -S 4k d.qcow2 n",
 	"convert -O qcow2 -o preallocation=metadata d.qcow2 n; check n; compare n d.raw", "convert d.qcow2 missing/n",
-	"convert -O qcow2 -o size=20M d.qcow2 n; info n", "convert -p empty.qcow2 n", "convert orphan.qcow2 n",
+	"convert -O qcow2 -o size=20M d.qcow2 n; info n", "convert -p empty.qcow2 n",
+	"convert -p d.qcow2 n", "convert -p -O qcow2 s.qcow2 n", "convert -p -S 0 a.raw n", "convert -p longer.raw n", "convert orphan.qcow2 n",
 }
 
 // knownDifferences are cases where we differ on purpose, or not yet do the same.
