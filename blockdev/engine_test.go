@@ -6,7 +6,6 @@ import (
 	"errors"
 	"math/rand/v2"
 	"sync"
-	"sync/atomic"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -23,7 +22,6 @@ type layers struct {
 	kinds   []blockdev.ExtentKind // by sector
 	hosts   []int64               // where data lies
 	backing blockdev.Node
-	reads   atomic.Int64
 }
 
 const sector = 512

@@ -78,8 +78,8 @@ func (r RestrictGate) resolve(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer root.Close()
-	if _, err := root.Stat(rel); err != nil {
+	_, err = root.Stat(rel)
+	if err = firstError([]error{err, root.Close()}); err != nil {
 		return "", &Error{Kind: ErrDenied, Op: "open", File: name, Offset: NoOffset, Err: err}
 	}
 	return path, nil
