@@ -16,6 +16,7 @@ import (
 
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/blockdev/blocktest"
+	"github.com/qmon/qmon/internal/peer"
 )
 
 // driveOver makes a drive with n in it.
@@ -360,6 +361,45 @@ func TestCommit(t *testing.T) {
 		t.Errorf("committing a read-only image: %v", err)
 	}
 	check("again")
+}
+
+// TestCommitAgreesWithQEMU commits the same image with qemu-img and with us.
+func TestCommitAgreesWithQEMU(t *testing.T) {
+	peer.Need(t, "qemu-img")
+	dir := images(t)
+	var g blockdev.Graph
+	d := openDrive(t, &g, "top.qcow2")
+	for i, off := range []int64{0, 65536, 300001, 900000} {
+		if _, err := d.WriteAt(bytes.Repeat([]byte{byte(i + 1)}, 70001), off); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := d.WriteZeroes(66000, 200000, blockdev.ZeroMayUnmap); err != nil {
+		t.Fatal(err)
+	}
+	closeDrive(t, d)
+	theirs := t.TempDir()
+	if err := os.CopyFS(theirs, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	peer.Run(t, "qemu-img", "commit", "-q", filepath.Join(theirs, "top.qcow2"))
+
+	d = openDrive(t, &g, "top.qcow2")
+	if err := d.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	closeDrive(t, d)
+	for _, name := range []string{"top.qcow2", "mid.qcow2"} {
+		peer.Run(t, "qemu-img", "check", "-q", name)
+		peer.Run(t, "qemu-img", "compare", "-q", name, filepath.Join(theirs, name))
+	}
+	var extents [2]string
+	for i, name := range []string{"top.qcow2", filepath.Join(theirs, "top.qcow2")} {
+		extents[i] = peer.Run(t, "qemu-img", "map", "--output=json", name)
+	}
+	if !strings.Contains(extents[0], `"depth": 1`) || strings.Contains(extents[0], `"depth": 0`) != strings.Contains(extents[1], `"depth": 0`) {
+		t.Errorf("emptied top: ours %s, theirs %s", extents[0], extents[1])
+	}
 }
 
 func TestCommitErrors(t *testing.T) {
