@@ -14,7 +14,6 @@ var infoCommands = []Command{
 	{Name: "info version", Help: "tell which QEMU this follows, and its own version", Run: infoVersion},
 	{Name: "info name", Help: "show the machine's name", Run: infoName},
 	{Name: "info uuid", Help: "show the machine's UUID", Run: infoUUID},
-	{Name: "info chardev", Help: "list the character devices", Run: infoChardev},
 	{Name: "info history", Help: "list the lines that were entered here", Run: infoHistory},
 	{
 		Name: "info mtree", Args: "-f -d -o -D",
@@ -51,16 +50,6 @@ func infoName(_ context.Context, s *Session, _ Args) error {
 
 func infoUUID(_ context.Context, s *Session, _ Args) error {
 	s.Println(cmp.Or(s.Machine().Config().UUID, noUUID))
-	return nil
-}
-
-func infoChardev(_ context.Context, s *Session, _ Args) error {
-	if s.monitor.config.Chardevs == nil {
-		return nil
-	}
-	for _, c := range s.monitor.config.Chardevs() {
-		s.Printf("%s: filename=%s\n", c.ID(), c.Filename())
-	}
 	return nil
 }
 

@@ -77,7 +77,7 @@ func New(c Config) *Monitor {
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	for _, group := range [][]Command{
 		helpCommands, runCommands, snapshotCommands, mediaCommands, blockCommands,
-		memoryCommands, cpuCommands, infoCommands, logCommands,
+		memoryCommands, cpuCommands, infoCommands, chardevCommands, logCommands,
 	} {
 		for _, c := range group {
 			m.commands.add(c)
