@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"os"
@@ -75,7 +76,7 @@ func readHistory(path string) []string {
 	return lines
 }
 
-// readTail returns the last maxHistoryFile bytes of a file.
+// readTail returns the lines in the last maxHistoryFile bytes of a file.
 func readTail(path string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -88,6 +89,9 @@ func readTail(path string) (string, error) {
 	}
 	off := max(0, info.Size()-maxHistoryFile)
 	text, err := io.ReadAll(io.NewSectionReader(f, off, maxHistoryFile))
+	if off > 0 {
+		_, text, _ = bytes.Cut(text, []byte("\n")) // it may begin within a line
+	}
 	return string(text), err
 }
 
