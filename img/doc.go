@@ -5,7 +5,7 @@
 //	Convert   images into another       Check     is its metadata sound
 //	Resize    a new virtual size        Map       where its contents lie
 //	Snapshots and CreateSnapshot,       Compare   do two images hold the same
-//	ApplySnapshot, DeleteSnapshot
+//	ApplySnapshot, DeleteSnapshot       Commit    into the backing file
 //
 // Every options struct names its image with a [Source] and embeds [Session]: the graph
 // that the image is opened in, and the gate that decides which files an image may refer

@@ -10,46 +10,46 @@ import (
 
 // Text renders one image as qemu-img info and info block -v show it; the backing chain is
 // not part of it, see [Info.ChainText].
-func (i *Info) Text() string {
+func (info *Info) Text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "image: %s\nfile format: %s\nvirtual size: %s (%d bytes)\n",
-		i.Filename, i.Format, blockdev.FormatSize(i.VirtualSize), i.VirtualSize)
+		info.Filename, info.Format, blockdev.FormatSize(info.VirtualSize), info.VirtualSize)
 	disk := "unavailable"
-	if i.ActualSize != nil {
-		disk = blockdev.FormatSize(*i.ActualSize)
+	if info.ActualSize != nil {
+		disk = blockdev.FormatSize(*info.ActualSize)
 	}
 	fmt.Fprintf(&b, "disk size: %s\n", disk)
-	if i.Encrypted {
+	if info.Encrypted {
 		b.WriteString("encrypted: yes\n")
 	}
-	if i.ClusterSize != 0 {
-		fmt.Fprintf(&b, "cluster_size: %d\n", i.ClusterSize)
+	if info.ClusterSize != 0 {
+		fmt.Fprintf(&b, "cluster_size: %d\n", info.ClusterSize)
 	}
-	if i.Dirty != nil && *i.Dirty {
+	if info.Dirty != nil && *info.Dirty {
 		b.WriteString("cleanly shut down: no\n")
 	}
-	i.writeBacking(&b)
-	if len(i.Snapshots) > 0 {
-		b.WriteString("Snapshot list:\n" + SnapshotTable(i.Snapshots))
+	info.writeBacking(&b)
+	if len(info.Snapshots) > 0 {
+		b.WriteString("Snapshot list:\n" + SnapshotTable(info.Snapshots))
 	}
-	if len(i.Specific) > 0 {
+	if len(info.Specific) > 0 {
 		b.WriteString("Format specific information:\n")
-		writeFields(&b, i.Specific, 1)
+		writeFields(&b, info.Specific, 1)
 	}
 	return b.String()
 }
 
-func (i *Info) writeBacking(b *strings.Builder) {
-	if i.BackingFilename == "" {
+func (info *Info) writeBacking(b *strings.Builder) {
+	if info.BackingFilename == "" {
 		return
 	}
-	fmt.Fprintf(b, "backing file: %s", i.BackingFilename)
-	if i.FullBackingFilename != i.BackingFilename {
-		fmt.Fprintf(b, " (actual path: %s)", i.FullBackingFilename)
+	fmt.Fprintf(b, "backing file: %s", info.BackingFilename)
+	if info.FullBackingFilename != info.BackingFilename {
+		fmt.Fprintf(b, " (actual path: %s)", info.FullBackingFilename)
 	}
 	b.WriteByte('\n')
-	if i.BackingFormat != "" {
-		fmt.Fprintf(b, "backing file format: %s\n", i.BackingFormat)
+	if info.BackingFormat != "" {
+		fmt.Fprintf(b, "backing file format: %s\n", info.BackingFormat)
 	}
 }
 
@@ -78,61 +78,61 @@ func writeField(b *strings.Builder, label string, value any, level int) {
 
 // ChainText is Text of the image and of all that lies below it, with sep between them:
 // an empty line for qemu-img, nothing for the monitor.
-func (i *Info) ChainText(sep string) string {
+func (info *Info) ChainText(sep string) string {
 	var parts []string
-	for ; i != nil; i = i.Backing {
-		parts = append(parts, i.Text())
+	for ; info != nil; info = info.Backing {
+		parts = append(parts, info.Text())
 	}
 	return strings.Join(parts, sep)
 }
 
 // JSON renders one image as qemu-img info --output=json does.
-func (i *Info) JSON() string { return prettyJSON(i.object()) + "\n" }
+func (info *Info) JSON() string { return prettyJSON(info.object()) + "\n" }
 
 // ChainJSON renders the image and its backing files as one array.
-func (i *Info) ChainJSON() string {
+func (info *Info) ChainJSON() string {
 	var l list
-	for ; i != nil; i = i.Backing {
-		l = append(l, i.object())
+	for ; info != nil; info = info.Backing {
+		l = append(l, info.object())
 	}
 	return prettyJSON(l) + "\n"
 }
 
-func (i *Info) object() object {
+func (info *Info) object() object {
 	var o object
-	if len(i.Snapshots) > 0 {
+	if len(info.Snapshots) > 0 {
 		var l list
-		for _, s := range i.Snapshots {
+		for _, s := range info.Snapshots {
 			l = append(l, snapshotObject(s))
 		}
 		o.add("snapshots", l)
 	}
-	if i.BackingFormat != "" {
-		o.add("backing-filename-format", i.BackingFormat)
+	if info.BackingFormat != "" {
+		o.add("backing-filename-format", info.BackingFormat)
 	}
-	o.add("virtual-size", i.VirtualSize)
-	o.add("filename", i.Filename)
-	if i.ClusterSize != 0 {
-		o.add("cluster-size", i.ClusterSize)
+	o.add("virtual-size", info.VirtualSize)
+	o.add("filename", info.Filename)
+	if info.ClusterSize != 0 {
+		o.add("cluster-size", info.ClusterSize)
 	}
-	o.add("format", i.Format)
-	if i.ActualSize != nil {
-		o.add("actual-size", *i.ActualSize)
+	o.add("format", info.Format)
+	if info.ActualSize != nil {
+		o.add("actual-size", *info.ActualSize)
 	}
-	if len(i.Specific) > 0 {
-		o.add("format-specific", object{{Key: "type", Value: i.Format}, {Key: "data", Value: i.Specific}})
+	if len(info.Specific) > 0 {
+		o.add("format-specific", object{{Key: "type", Value: info.Format}, {Key: "data", Value: info.Specific}})
 	}
-	if i.FullBackingFilename != "" {
-		o.add("full-backing-filename", i.FullBackingFilename)
+	if info.FullBackingFilename != "" {
+		o.add("full-backing-filename", info.FullBackingFilename)
 	}
-	if i.Encrypted {
+	if info.Encrypted {
 		o.add("encrypted", true)
 	}
-	if i.BackingFilename != "" {
-		o.add("backing-filename", i.BackingFilename)
+	if info.BackingFilename != "" {
+		o.add("backing-filename", info.BackingFilename)
 	}
-	if i.Dirty != nil {
-		o.add("dirty-flag", *i.Dirty)
+	if info.Dirty != nil {
+		o.add("dirty-flag", *info.Dirty)
 	}
 	return o
 }

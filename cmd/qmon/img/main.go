@@ -68,7 +68,7 @@ func init() {
 		{"bench", "", nil},
 		{"bitmap", "", nil},
 		{"check", checkSyntax, runCheck},
-		{"commit", "", nil},
+		{"commit", commitSyntax, runCommit},
 		{"compare", compareSyntax, runCompare},
 		{"convert", convertSyntax, runConvert},
 		{"create", createSyntax, runCreate},

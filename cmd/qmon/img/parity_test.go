@@ -155,6 +155,10 @@ var parityCases = []string{
 	"resize a.qcow2 1000", "resize a.qcow2 2M 3M", "resize --image-opts file.filename=a.qcow2 8M",
 	"resize -f qcow2 --image-opts file.filename=a.qcow2 8M", "resize +1M", "resize a.qcow2 +foo", "resize 1M a.qcow2",
 	"resize -f foo a.qcow2 1M", "resize a.qcow2 +1", "resize orphan.qcow2 2M",
+	// commit
+	"commit o.qcow2; map --output=json o.qcow2; check o.qcow2; check d.qcow2; info d.qcow2", "commit -q o.qcow2; compare o.qcow2 d.qcow2",
+	"commit a.raw", "commit d.qcow2", "commit", "commit a b", "commit missing", "commit -f foo o.qcow2", "commit -t foo o.qcow2",
+	"commit -t writethrough sub/o.qcow2; info -f raw a.raw", "resize o.qcow2 4M; commit o.qcow2; info d.qcow2", "commit orphan.qcow2",
 	// convert
 	"convert", "convert a.raw", "convert -O qcow2 d.raw n.q; check n.q; compare n.q d.raw", "convert d.qcow2 n.raw; compare n.raw d.raw",
 	"convert -O raw c.qcow2 n.raw; compare n.raw d.raw", "convert -O qcow2 o.qcow2 n.q; compare n.q o.qcow2; info n.q",

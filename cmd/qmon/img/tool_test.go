@@ -112,6 +112,8 @@ func TestRefusals(t *testing.T) {
 		{"check -r leaks a", "repairing is not supported yet"},
 		{"check -r all a", "repairing is not supported yet"},
 		{"info --object secret,id=x a", "--object is not supported yet"},
+		{"commit -b x a", "the option -b is not supported yet"},
+		{"commit -d a", "the option -d is not supported yet"},
 		{"amend -o x=y a", "the command 'amend' is not supported yet"},
 		{"-T x info a", "tracing is not supported"},
 	} {
