@@ -9,12 +9,10 @@ import (
 
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/blockdev/driveopt"
+	"github.com/qmon/qmon/internal/release"
 	"github.com/qmon/qmon/serial"
 	"github.com/qmon/qmon/vm"
 )
-
-// DefaultVersion is the QEMU release whose behaviour is followed.
-const DefaultVersion = "7.2.22"
 
 // Config says what a Monitor works on. Only Machine is needed.
 type Config struct {
@@ -28,7 +26,8 @@ type Config struct {
 	Drives *driveopt.Builder
 	// Chardevs lists the machine's character devices for info chardev.
 	Chardevs func() []serial.Chardev
-	// Version is what info version and the banner show; "" is DefaultVersion.
+	// Version is what info version and the banner show; "" is the QEMU
+	// release whose behaviour is followed.
 	Version string
 	// Package stands behind the version in info version: "qmon 0.1".
 	Package string
@@ -60,7 +59,7 @@ func New(c Config) *Monitor {
 		c.Graph = new(blockdev.Graph)
 	}
 	if c.Version == "" {
-		c.Version = DefaultVersion
+		c.Version = release.QEMU
 	}
 	if c.Stdout == nil {
 		c.Stdout = io.Discard
@@ -76,7 +75,7 @@ func New(c Config) *Monitor {
 	m := &Monitor{config: c, nodes: map[string]*blockdev.Vertex{}}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	for _, group := range [][]Command{
-		helpCommands, runCommands, snapshotCommands, mediaCommands, blockCommands,
+		helpCommands, runCommands, snapshotCommands, internalCommands, mediaCommands, blockCommands,
 		memoryCommands, cpuCommands, infoCommands, chardevCommands, logCommands,
 	} {
 		for _, c := range group {
