@@ -98,12 +98,13 @@ func (m *Machine) slice() {
 // countedBudget is the budget that ends when the next timer is due, and prepares the
 // instruction clock for being read and its timers for being set within the slice.
 func (m *Machine) countedBudget(c CPU) int64 {
+	budget := int64(sliceBudget)
+	if at, ok := m.clock.next(); ok {
+		budget = min(budget, m.clock.budgetUntil(at))
+	}
 	m.clock.hurry = c.Kick
 	if counter, ok := c.(InstructionCounter); ok {
 		m.clock.executed = counter.Executed
 	}
-	if at, ok := m.clock.next(); ok {
-		return min(sliceBudget, m.clock.budgetUntil(at))
-	}
-	return sliceBudget
+	return budget
 }

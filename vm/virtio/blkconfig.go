@@ -56,8 +56,10 @@ func (b *Block) Config() []byte {
 	return c
 }
 
-// LoadConfig implements Function: only the write cache is the driver's.
+// LoadConfig implements Function: only the write cache is the driver's. The disk is as
+// large as it is now: loadvm has put it back before.
 func (b *Block) LoadConfig(c []byte) {
+	b.measure()
 	if len(c) > cfgWriteback {
 		b.writeback = c[cfgWriteback] != 0
 	}

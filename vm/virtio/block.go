@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"syscall"
 
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/vm"
@@ -67,14 +68,14 @@ var (
 
 // NewBlock makes a block device and puts it into its slot.
 func NewBlock(c BlockConfig) (*Block, error) {
-	size, err := c.Drive.Size()
-	if err != nil {
+	if _, err := c.Drive.Size(); err != nil {
 		return nil, fmt.Errorf("Device needs media, but drive is empty") //nolint:staticcheck // QEMU's words
 	}
 	b := &Block{
 		machine: c.Machine, slot: c.Slot, drive: c.Drive, id: c.ID, serial: c.Serial,
-		capacity: uint64(size) / sectorSize,
+		writeback: true,
 	}
+	b.measure()
 	b.pool.init(b)
 	path := c.Path
 	if path == "" {
@@ -87,7 +88,6 @@ func NewBlock(c BlockConfig) (*Block, error) {
 		c.Drive.Detach()
 		return nil, err
 	}
-	b.writeback = true
 	c.Machine.Subscribe(func(e vm.Event) {
 		if e.Kind == vm.EventResume {
 			b.retry()
@@ -205,7 +205,7 @@ func (b *Block) policy(r *blkRequest) blockdev.ErrorAction {
 		action = policy.Read
 	}
 	if action == blockdev.ErrorENOSPC {
-		if errors.Is(r.err, blockdev.ErrNoSpace) {
+		if errors.Is(r.err, blockdev.ErrNoSpace) || errors.Is(r.err, syscall.ENOSPC) {
 			return blockdev.ErrorStop
 		}
 		return blockdev.ErrorReport
@@ -250,11 +250,16 @@ func (b *Block) EjectRequested(bool) {}
 // Resized implements blockdev.DriveEvents.
 func (b *Block) Resized() {
 	b.machine.Post(func() {
-		if size, err := b.drive.Size(); err == nil {
-			b.capacity = uint64(size) / sectorSize
-			b.slot.configChanged()
-		}
+		b.measure()
+		b.slot.configChanged()
 	})
+}
+
+// measure looks at how large the disk is.
+func (b *Block) measure() {
+	if size, err := b.drive.Size(); err == nil {
+		b.capacity = uint64(size) / sectorSize
+	}
 }
 
 // workers runs requests on a bounded number of goroutines that live while there is work.

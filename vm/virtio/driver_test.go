@@ -42,6 +42,7 @@ type driverConfig struct {
 	modern   bool
 	readOnly bool
 	serial   string
+	size     int // of the disk, diskSize if 0
 	errors   blockdev.ErrorPolicy
 	node     func(disk *blocktest.Memory) blockdev.Node // over the disk
 	clock    *vm.Clock
@@ -49,7 +50,10 @@ type driverConfig struct {
 
 func newDriver(t *testing.T, c driverConfig) *driver {
 	t.Helper()
-	d := &driver{t: t, machine: vm.New(vm.Config{Clock: c.clock}), disk: blocktest.NewMemory(make([]byte, diskSize))}
+	if c.size == 0 {
+		c.size = diskSize
+	}
+	d := &driver{t: t, machine: vm.New(vm.Config{Clock: c.clock}), disk: blocktest.NewMemory(make([]byte, c.size))}
 	if _, err := d.machine.Memory().AddRAM("ram", ramBase, ramSize); err != nil {
 		t.Fatal(err)
 	}

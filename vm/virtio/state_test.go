@@ -64,8 +64,7 @@ func qemuSection(t *testing.T, transport string) []byte {
 // TestQEMUsSections loads what QEMU saved, works with it, and saves the same bytes.
 func TestQEMUsSections(t *testing.T) {
 	bothTransports(t, func(t *testing.T, modern bool) {
-		d := newDriver(t, driverConfig{modern: modern})
-		d.block.capacity = 64 << 20 / sectorSize
+		d := newDriver(t, driverConfig{modern: modern, size: 64 << 20})
 		// U-Boot has its rings here, and four requests done.
 		const desc, avail, used = 0x83743000, 0x83747000, 0x83748000
 		if _, err := d.machine.Memory().AddRAM("more", desc, 0x10000); err != nil {
