@@ -11,7 +11,7 @@ type QuitError struct {
 func (e *QuitError) Error() string { return "machine ended: " + e.Reason }
 
 // ErrNeedsReset is returned by Start when only a reset can bring the machine to life.
-var ErrNeedsReset = errors.New("Resetting the Virtual Machine is required") //nolint:staticcheck // QEMU's words
+var ErrNeedsReset = errors.New("Resetting the Virtual Machine is required")
 
 // State is the run state. Any goroutine may call it; only the machine's goroutine changes
 // it.

@@ -202,14 +202,14 @@ func (b *Board) slot(bus string) (*virtio.Slot, error) {
 				return b.slots[n], nil
 			}
 		}
-		return nil, fmt.Errorf("No 'virtio-bus' bus found for device 'virtio-blk-device'") //nolint:staticcheck // QEMU's words
+		return nil, fmt.Errorf("No 'virtio-bus' bus found for device 'virtio-blk-device'")
 	}
 	for _, s := range b.slots {
 		if s.Bus() == bus {
 			return s, nil
 		}
 	}
-	return nil, fmt.Errorf("Bus '%s' not found", bus) //nolint:staticcheck // QEMU's words
+	return nil, fmt.Errorf("Bus '%s' not found", bus)
 }
 
 // hartArray is the harts in info qtree.

@@ -72,12 +72,6 @@ func (c *console) input(s string) {
 	c.push()
 }
 
-func (c *console) text() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return string(c.out)
-}
-
 // patience is how long a guest may take for what a test waits for.
 const patience = 60 * time.Second
 

@@ -69,7 +69,7 @@ var (
 // NewBlock makes a block device and puts it into its slot.
 func NewBlock(c BlockConfig) (*Block, error) {
 	if _, err := c.Drive.Size(); err != nil {
-		return nil, fmt.Errorf("Device needs media, but drive is empty") //nolint:staticcheck // QEMU's words
+		return nil, fmt.Errorf("Device needs media, but drive is empty")
 	}
 	b := &Block{
 		machine: c.Machine, slot: c.Slot, drive: c.Drive, id: c.ID, serial: c.Serial,

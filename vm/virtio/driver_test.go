@@ -111,7 +111,7 @@ func (d *driver) start(features uint64, size int) {
 	d.t.Helper()
 	d.negotiate(features)
 	d.setUpQueue(size)
-	d.write(regStatus, uint32(d.read(regStatus))|StatusDriverOK)
+	d.write(regStatus, d.read(regStatus)|StatusDriverOK)
 }
 
 func (d *driver) negotiate(features uint64) {

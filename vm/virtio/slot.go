@@ -105,7 +105,7 @@ func NewSlot(c SlotConfig) *Slot {
 // Plug puts a function in; before the machine runs.
 func (s *Slot) Plug(f Function) error {
 	if s.function != nil {
-		return fmt.Errorf("Bus '%s' is full", s.bus) //nolint:staticcheck // QEMU's words
+		return fmt.Errorf("Bus '%s' is full", s.bus)
 	}
 	s.function = f
 	for i, n := range f.QueueSizes() {

@@ -175,6 +175,14 @@ func (s *deviceState) UnmarshalVMState(d *vmstate.Decoder) error {
 	return d.Struct("virtio", 1, &s.more)
 }
 
+// accepted are the features that the driver took.
+func (s *deviceState) accepted() uint64 {
+	if s.more.Features != nil {
+		return s.more.Features.Features
+	}
+	return uint64(s.features)
+}
+
 func (s sectionState) Section() vm.Section {
 	return vm.Section{
 		Name:    s.slot.Name() + "/" + s.slot.function.Type(),
@@ -265,14 +273,6 @@ func (s sectionState) Check(state any, _ uint32) error {
 		return fmt.Errorf("the stream's transport is of another version (force-legacy)")
 	}
 	return nil
-}
-
-// accepted are the features that the driver took.
-func (d *deviceState) accepted() uint64 {
-	if d.more.Features != nil {
-		return d.more.Features.Features
-	}
-	return uint64(d.features)
 }
 
 // Load implements vm.State. RAM has been loaded: the used rings tell how far they are.
