@@ -84,7 +84,7 @@ func scenarios(t *testing.T) []scenario {
 func play(t *testing.T, sc scenario) {
 	dir := t.TempDir()
 	b := newBench(t, sc, dir)
-	mon := monitor.New(monitor.Config{Machine: b.machine, Graph: b.builder.Graph, Gate: b.builder.Gate, Drives: b.builder})
+	mon := monitor.New(monitor.Config{Machine: b.machine, Drives: b.builder})
 	defer mon.Close()
 	w := newWire()
 	if _, err := mon.Attach(w, monitor.SessionOptions{}); err != nil {

@@ -28,7 +28,7 @@ func (d *device) said() string {
 func newBenchMonitor(t *testing.T, sc scenario) (*monitor.Monitor, *bench) {
 	t.Helper()
 	b := newBench(t, sc, t.TempDir())
-	mon := monitor.New(monitor.Config{Machine: b.machine, Graph: b.builder.Graph, Gate: b.builder.Gate, Drives: b.builder})
+	mon := monitor.New(monitor.Config{Machine: b.machine, Drives: b.builder})
 	t.Cleanup(func() { mon.Close() })
 	return mon, b
 }

@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,17 +18,17 @@ import (
 // Config says what a Monitor works on. Only Machine is needed.
 type Config struct {
 	Machine *vm.Machine
-	// Graph opens media; nil for a new one.
-	Graph *blockdev.Graph
-	// Gate opens what images refer to, for change and drive_add; nil is DenyGate.
-	Gate blockdev.Gate
 	// Drives makes the drives of drive_add, and knows which interface a drive is for that
 	// names none; nil for a board without any.
 	Drives *driveopt.Builder
+	// Graph opens media, and Gate what images refer to; nil for those of Drives, and
+	// without Drives for a new graph and DenyGate.
+	Graph *blockdev.Graph
+	Gate  blockdev.Gate
 	// Chardevs lists the machine's character devices for info chardev.
 	Chardevs func() []serial.Chardev
-	// Version is what info version and the banner show; "" is the QEMU
-	// release whose behaviour is followed.
+	// Version is what info version and the banner show; "" is the release of
+	// QEMU whose behaviour is followed.
 	Version string
 	// Package stands behind the version in info version: "qmon 0.1".
 	Package string
@@ -55,9 +56,6 @@ type Monitor struct {
 
 // New makes a monitor with all the commands of this package.
 func New(c Config) *Monitor {
-	if c.Graph == nil {
-		c.Graph = new(blockdev.Graph)
-	}
 	if c.Version == "" {
 		c.Version = release.QEMU
 	}
@@ -66,11 +64,15 @@ func New(c Config) *Monitor {
 	}
 	if c.Drives == nil {
 		c.Drives = &driveopt.Builder{
-			Graph:  c.Graph,
+			Graph:  cmp.Or(c.Graph, new(blockdev.Graph)),
 			Gate:   c.Gate,
 			Drives: c.Machine.Drives(),
 			Board:  driveopt.Board{Default: "none"},
 		}
+	}
+	c.Graph = cmp.Or(c.Graph, c.Drives.Graph)
+	if c.Gate == nil {
+		c.Gate = c.Drives.Gate
 	}
 	m := &Monitor{config: c, nodes: map[string]*blockdev.Vertex{}}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
