@@ -12,6 +12,7 @@ import (
 	"github.com/fatih/color"
 
 	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/serial"
 	"github.com/qmon/qmon/vm"
 )
 
@@ -53,6 +54,7 @@ func colorWanted() bool {
 // run reads and executes commands until quit or Close. Where the input can end before
 // that, it ends a script, and otherwise the next peer may come.
 func (s *Session) run() {
+	defer serial.RestoreOnPanic()
 	for !s.ended {
 		line, err := s.editor.ReadLine(prompt)
 		switch {
