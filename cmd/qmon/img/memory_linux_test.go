@@ -1,44 +1,22 @@
 //go:build !race
 
-// Not with the race detector, which takes memory of its own.
-
 package img
 
 import (
 	"bytes"
-	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 )
 
-// childVariable makes the test program run a command line instead, and tell at the end how
-// much memory it had at most.
-const childVariable = "QMON_IMG_TEST_CHILD"
-
-func TestMain(m *testing.M) {
-	if os.Getenv(childVariable) == "" {
-		os.Exit(m.Run())
-	}
-	status := Main("qemu-img", os.Args[1:])
-	peak, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		status = statusFailed
-	}
-	fmt.Println(string(peak))
-	os.Exit(status)
-}
-
 // peakMemory runs a command line in a process of its own and returns the most memory it
 // had, in bytes.
 func peakMemory(t *testing.T, args ...string) int64 {
 	t.Helper()
-	cmd := exec.Command(os.Args[0], args...)
-	cmd.Env = append(os.Environ(), childVariable+"=1")
+	cmd := child(args...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
