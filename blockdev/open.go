@@ -87,6 +87,9 @@ func parseFilename(text string) (*fileName, error) {
 		return plainFile(text), nil
 	}
 	if prefix == fileDriver {
+		if before, _, ok := strings.Cut(rest, ":"); ok && !strings.Contains(before, "/") && !isDriveLetter(rest) {
+			rest = "./" + rest // so that the name alone means the same file
+		}
 		return plainFile(rest), nil
 	}
 	for _, d := range Drivers() {
