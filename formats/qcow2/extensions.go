@@ -124,7 +124,8 @@ func featureTable() []byte {
 // not in it are given as a mask.
 func (h *header) featureNames(mask uint64) string {
 	var names []string
-	table := h.extensionData(extFeatureNames)
+	// The last entry may stop behind its name.
+	table := append(slices.Clone(h.extensionData(extFeatureNames)), make([]byte, featureEntrySize-1)...)
 	for ; len(table) >= featureEntrySize; table = table[featureEntrySize:] {
 		bit := uint64(1) << (table[1] & 63)
 		if table[0] != featureIncompatible || mask&bit == 0 {

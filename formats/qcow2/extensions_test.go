@@ -46,3 +46,23 @@ func TestLastExtensionCounts(t *testing.T) {
 		t.Errorf("backing format %q, want raw", got)
 	}
 }
+
+func TestFeatureNames(t *testing.T) {
+	padded := append([]byte("\x00\x3fTest feature"), make([]byte, featureEntrySize-14)...)
+	for _, c := range []struct {
+		name  string
+		table []byte
+		mask  uint64
+		want  string
+	}{
+		{"no table", nil, 1 << 63, "Unknown incompatible feature: 8000000000000000"},
+		{"a whole entry", padded, 1 << 63, "Test feature"},
+		{"an entry that stops behind its name", padded[:14], 1 << 63, "Test feature"},
+		{"another bit too", padded[:14], 3 << 62, "Test feature, Unknown incompatible feature: 4000000000000000"},
+	} {
+		h := &header{extensions: []extension{{extFeatureNames, c.table}}}
+		if got := h.featureNames(c.mask); got != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+}
