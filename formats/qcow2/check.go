@@ -107,7 +107,7 @@ func (c *checker) count(off, n int64) {
 // countL1 counts an L1 table and all below it.
 func (c *checker) countL1(off int64, entries []uint64, active bool) error {
 	c.count(off, int64(len(entries))*8)
-	if err := c.im.plausibleL1(entries); err != nil {
+	if !c.im.plausibleL1(entries) {
 		c.corrupt("ERROR l1_offset=%x: L1 table has more entries than the file has clusters", off)
 		return nil
 	}
@@ -275,7 +275,7 @@ func (c *checker) repairLeak(cluster int64, stored, counted uint64) error {
 // checkCopiedFlags compares the copied flags of the active tables with the refcounts.
 func (c *checker) checkCopiedFlags() error {
 	im := c.im
-	if im.plausibleL1(im.l1.entries) != nil {
+	if !im.plausibleL1(im.l1.entries) {
 		return nil // reported by countL1
 	}
 	for i, e := range im.l1.entries {

@@ -12,11 +12,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/blockdev/blocktest"
 	"github.com/qmon/qmon/internal/peer"
 )
 
-// patched is a copy of a file in memory with some bytes changed.
-type patched struct{ *memory }
+// patched are the bytes of an image, to be changed.
+type patched struct{ data []byte }
+
+func (p patched) file() *blocktest.Memory { return blocktest.NewMemory(p.data) }
 
 func (p patched) u64(off int64) int64 { return int64(binary.BigEndian.Uint64(p.data[off:])) }
 
@@ -68,7 +71,7 @@ var damages = []struct {
 }
 
 // damagedBase is the image that damages are about.
-func damagedBase(t *testing.T) *memory {
+func damagedBase(t *testing.T) *blocktest.Memory {
 	m := create(t, 64<<20, nil)
 	im := open(t, m, writable)
 	if _, err := im.WriteAt(bytes.Repeat([]byte{1}, 1<<20), 0); err != nil {
@@ -121,11 +124,11 @@ func TestCheckFindsWhatQEMUFinds(t *testing.T) {
 	base := damagedBase(t)
 	for _, d := range damages {
 		t.Run(d.name, func(t *testing.T) {
-			p := patched{&memory{data: bytes.Clone(base.data)}}
+			p := patched{base.Bytes()}
 			d.damage(p)
-			want, wantCounts := qemuCheck(t, save(t, p.memory))
+			want, wantCounts := qemuCheck(t, save(t, p.file()))
 			var got []string
-			counts, err := open(t, p.memory, blockdev.Mode{}).Check(context.Background(), blockdev.CheckOptions{
+			counts, err := open(t, p.file(), blockdev.Mode{}).Check(context.Background(), blockdev.CheckOptions{
 				Report: func(f blockdev.Finding) { got = append(got, f.Text) },
 			})
 			if err != nil {
@@ -148,9 +151,9 @@ func TestDamagedImagesAreFound(t *testing.T) {
 	base := damagedBase(t)
 	for _, d := range damages {
 		t.Run(d.name, func(t *testing.T) {
-			p := patched{&memory{data: bytes.Clone(base.data)}}
+			p := patched{base.Bytes()}
 			d.damage(p)
-			res, err := open(t, p.memory, blockdev.Mode{}).Check(context.Background(), blockdev.CheckOptions{})
+			res, err := open(t, p.file(), blockdev.Mode{}).Check(context.Background(), blockdev.CheckOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}

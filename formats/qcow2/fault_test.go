@@ -6,44 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"math/rand"
+	"syscall"
 	"testing"
 
 	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/blockdev/blocktest"
 )
 
-var errFault = errors.New("injected fault")
-
-// faulty is a file whose request number fail fails, once.
-type faulty struct {
-	memory
-	count, fail int
-}
-
-func (f *faulty) broken() bool {
-	f.count++
-	return f.count == f.fail
-}
-
-func (f *faulty) ReadAt(p []byte, off int64) (int, error) {
-	if f.broken() {
-		return 0, errFault
-	}
-	return f.memory.ReadAt(p, off)
-}
-
-func (f *faulty) WriteAt(p []byte, off int64) (int, error) {
-	if f.broken() {
-		return 0, errFault
-	}
-	return f.memory.WriteAt(p, off)
-}
-
-func (f *faulty) Flush() error {
-	if f.broken() {
-		return errFault
-	}
-	return nil
-}
+// faultyOps fail; that a discard, a hint, fails nobody notices.
+const faultyOps = blocktest.OpAny &^ blocktest.OpDiscard
 
 // TestAFaultLeavesAUsableImage lets each request to the file fail in turn, during the same
 // sequence of operations.
@@ -65,7 +36,8 @@ func TestAFaultLeavesAUsableImage(t *testing.T) {
 // runWithFault tells if the fault happened.
 func runWithFault(t *testing.T, version int, seed int64, fail int) bool {
 	r := rand.New(rand.NewSource(seed))
-	f := &faulty{}
+	file := &blocktest.Memory{}
+	f := blocktest.NewFaulty(file)
 	const size, cluster = 40 * sectorSize, 1024
 	createIn(t, f, size, blockdev.Options{"compat": fmt.Sprintf("v%d", version), "cluster_size": fmt.Sprint(cluster)}, blockdev.Reference{})
 	// A tiny cache, so that tables are read again.
@@ -75,18 +47,19 @@ func runWithFault(t *testing.T, version int, seed int64, fail int) bool {
 		t.Fatal(err)
 	}
 	now := moment{data: make([]byte, size), snapshots: map[string][]byte{}}
-	f.count, f.fail = 0, fail
+	f.Inject(blocktest.Fault{Op: faultyOps, Nth: fail})
+	start := f.Count(faultyOps)
 	happened := false
 	for range 25 {
 		before := moment{data: bytes.Clone(now.data), snapshots: map[string][]byte{}}
 		for k, v := range now.snapshots {
 			before.snapshots[k] = v
 		}
-		err := crashStep(r, im, &now, cluster, 6*cluster, version)
+		err := crashStep(r, im, &now, cluster, version)
 		if err == nil {
 			continue
 		}
-		if happened || !errors.Is(err, errFault) {
+		if happened || !errors.Is(err, syscall.EIO) {
 			t.Error(err)
 			return true
 		}
@@ -100,15 +73,14 @@ func runWithFault(t *testing.T, version int, seed int64, fail int) bool {
 		}
 		settleSnapshots(t, im, &now, before)
 	}
-	if err := im.Close(); err != nil && !errors.Is(err, errFault) {
+	if err := im.Close(); err != nil && !errors.Is(err, syscall.EIO) {
 		t.Error(err)
 	} else if err != nil {
-		happened = true
 		if err := im.Close(); err != nil {
 			t.Error(err)
 		}
 	}
-	im = open(t, &f.memory, blockdev.Mode{})
+	im = open(t, file, blockdev.Mode{})
 	verifyContents(t, im, []moment{now})
 	_, err = im.Check(context.Background(), blockdev.CheckOptions{Report: func(f blockdev.Finding) {
 		if f.Kind != blockdev.FindingLeak {
@@ -118,7 +90,7 @@ func runWithFault(t *testing.T, version int, seed int64, fail int) bool {
 	if err != nil {
 		t.Error(err)
 	}
-	return f.count >= fail
+	return f.Count(faultyOps)-start >= fail
 }
 
 // settleSnapshots makes the model's snapshots those that the image has after a failure.

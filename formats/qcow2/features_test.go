@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/blockdev/blocktest"
 	"github.com/qmon/qmon/internal/peer"
 )
 
@@ -40,7 +41,7 @@ func TestCreateRefusesInQEMUsWords(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			err = Create(context.Background(), blockdev.CreateRequest{Filename: "a", Size: 1 << 20, File: &memory{}, Options: v})
+			err = Create(context.Background(), blockdev.CreateRequest{Filename: "a", Size: 1 << 20, File: &blocktest.Memory{}, Options: v})
 			if blockdev.Message(err) != c.text || !errors.Is(err, blockdev.ErrInvalid) {
 				t.Errorf("%v, want %q", err, c.text)
 			}
@@ -59,7 +60,7 @@ func TestWhatComesLaterIsRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m := &memory{}
+		m := &blocktest.Memory{}
 		err = Create(context.Background(), blockdev.CreateRequest{Filename: "a", Size: 1 << 20, File: m, Options: v})
 		if !errors.Is(err, blockdev.ErrNotSupported) || m.Size() > 0 {
 			t.Errorf("%v: %v, %d bytes written", o, err, m.Size())
@@ -138,12 +139,12 @@ func TestMakeEmptyKeepsSnapshots(t *testing.T) {
 func TestReopenSwitchesBothWays(t *testing.T) {
 	m := create(t, 1<<20, blockdev.Options{"lazy_refcounts": "on"})
 	im := open(t, m, blockdev.Mode{})
-	before := bytes.Clone(m.data)
+	before := m.Bytes()
 	for i := range 3 {
 		if _, err := im.WriteAt([]byte{1}, 0); !errors.Is(err, blockdev.ErrReadOnly) {
 			t.Fatal(err)
 		}
-		if !bytes.Equal(m.data, before) {
+		if !bytes.Equal(m.Bytes(), before) {
 			t.Fatal("a read-only image was written")
 		}
 		if err := im.ReopenWritable(true); err != nil {
@@ -155,7 +156,7 @@ func TestReopenSwitchesBothWays(t *testing.T) {
 		if err := im.ReopenWritable(false); err != nil {
 			t.Fatal(err)
 		}
-		before = bytes.Clone(m.data)
+		before = m.Bytes()
 		checkClean(t, open(t, m, blockdev.Mode{}))
 	}
 }
@@ -290,7 +291,7 @@ func TestSnapshotInUseStays(t *testing.T) {
 // TestFreedClustersAreDiscarded: with pass-discard the file gets holes, but only once
 // nothing on disk refers to the clusters any more.
 func TestFreedClustersAreDiscarded(t *testing.T) {
-	rec := &recorder{}
+	rec := blocktest.NewRecorder(nil)
 	createIn(t, rec, 1<<20, nil, blockdev.Reference{})
 	im := open(t, rec, writable)
 	if _, err := im.WriteAt(pattern(1, 1<<18), 0); err != nil {
@@ -303,7 +304,7 @@ func TestFreedClustersAreDiscarded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	hole := func() bool { return bytes.Equal(rec.data[e.Host:e.Host+1<<18], make([]byte, 1<<18)) }
+	hole := func() bool { return bytes.Equal(rec.Bytes()[e.Host:e.Host+1<<18], make([]byte, 1<<18)) }
 	if err := im.Discard(0, 1<<18); err != nil {
 		t.Fatal(err)
 	}

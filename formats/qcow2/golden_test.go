@@ -12,18 +12,19 @@ import (
 	"testing"
 
 	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/blockdev/blocktest"
 )
 
 // golden are images that QEMU's tools made: testdata/qcow2/make.sh says how.
 const golden = "../../testdata/qcow2"
 
-func loadGolden(t testing.TB, name string) *memory {
+func loadGolden(t testing.TB, name string) *blocktest.Memory {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(golden, name))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &memory{data: b}
+	return blocktest.NewMemory(b)
 }
 
 // openGolden opens a golden image, with its backing file.
@@ -119,11 +120,11 @@ func TestADirtyImageIsRebuilt(t *testing.T) {
 // "Header", autoclear_features, their bit must go, and nothing else of them.
 func TestWritingDropsBitmapConsistency(t *testing.T) {
 	m := loadGolden(t, "bitmap.qcow2")
-	before := bytes.Clone(m.data)
+	before := m.Bytes()
 	if im := open(t, m, blockdev.Mode{}); im.hdr.autoclear != autoclearBitmaps {
 		t.Fatalf("autoclear features %#x", im.hdr.autoclear)
 	}
-	if !bytes.Equal(m.data, before) {
+	if !bytes.Equal(m.Bytes(), before) {
 		t.Error("opening read-only changed the file")
 	}
 	im := open(t, m, writable)
@@ -131,7 +132,7 @@ func TestWritingDropsBitmapConsistency(t *testing.T) {
 		t.Fatal(err)
 	}
 	clear(before[offAutoclear : offAutoclear+8])
-	if !bytes.Equal(m.data, before) {
+	if !bytes.Equal(m.Bytes(), before) {
 		t.Error("more was changed than the autoclear features")
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/blockdev/blocktest"
 	"github.com/qmon/qmon/internal/peer"
 )
 
@@ -73,11 +74,11 @@ func TestHostileHeadersAreRefused(t *testing.T) {
 	base := damagedBase(t)
 	for _, h := range hostileHeaders {
 		t.Run(h.name, func(t *testing.T) {
-			p := patched{&memory{data: bytes.Clone(base.data)}}
+			p := patched{base.Bytes()}
 			h.damage(p)
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			_, err := Open(context.Background(), blockdev.OpenRequest{Filename: "test.qcow2", File: p.memory})
+			_, err := Open(context.Background(), blockdev.OpenRequest{Filename: "test.qcow2", File: p.file()})
 			runtime.ReadMemStats(&after)
 			if !errors.Is(err, h.kind) || blockdev.Message(err) != h.text {
 				t.Errorf("%v, want %v with text %q", err, h.kind, h.text)
@@ -89,7 +90,7 @@ func TestHostileHeadersAreRefused(t *testing.T) {
 				return
 			}
 			peer.Need(t, "qemu-img")
-			out, _ := exec.Command("qemu-img", "info", "-f", "qcow2", save(t, p.memory)).CombinedOutput()
+			out, _ := exec.Command("qemu-img", "info", "-f", "qcow2", save(t, p.file())).CombinedOutput()
 			if !strings.HasSuffix(strings.TrimSpace(string(out)), "': "+h.text) {
 				t.Errorf("QEMU says %s", out)
 			}
@@ -113,10 +114,10 @@ func TestCorruptEntriesNeverReachMetadata(t *testing.T) {
 	} {
 		for _, flag := range []uint64{0, entryZero} {
 			t.Run(name, func(t *testing.T) {
-				p := patched{&memory{data: bytes.Clone(base.data)}}
+				p := patched{base.Bytes()}
 				p.set64(p.l2()+8, entryCopied|uint64(target(p))|flag)
-				damaged := bytes.Clone(p.data)
-				im := open(t, p.memory, writable)
+				m := p.file()
+				im := open(t, m, writable)
 				// The refcount block is in memory as soon as something was allocated.
 				if _, err := im.WriteAt([]byte{1}, 5<<20); err != nil {
 					t.Fatal(err)
@@ -136,10 +137,10 @@ func TestCorruptEntriesNeverReachMetadata(t *testing.T) {
 					t.Errorf("writing goes on: %v", err)
 				}
 				at := target(p)
-				if at < int64(len(damaged)) && name != "refcount block" && !bytes.Equal(p.data[at:at+512], damaged[at:at+512]) {
+				if at < int64(len(p.data)) && name != "refcount block" && !bytes.Equal(m.Bytes()[at:at+512], p.data[at:at+512]) {
 					t.Error("the table was overwritten")
 				}
-				if _, err := Open(context.Background(), blockdev.OpenRequest{Filename: "test.qcow2", File: p.memory, Mode: writable}); !errors.Is(err, blockdev.ErrCorrupt) {
+				if _, err := Open(context.Background(), blockdev.OpenRequest{Filename: "test.qcow2", File: m, Mode: writable}); !errors.Is(err, blockdev.ErrCorrupt) {
 					t.Errorf("a corrupt image opens for writing: %v", err)
 				}
 			})
@@ -151,19 +152,19 @@ func TestCorruptEntriesNeverReachMetadata(t *testing.T) {
 // an error or without, and that the memory needed is bounded.
 func FuzzImage(f *testing.F) {
 	for _, name := range []string{"v2-512-snapshots.qcow2", "v3-1k-refcount1.qcow2", "v3-4k-zeroes.qcow2", "overlay.qcow2", "bitmap.qcow2"} {
-		f.Add(loadGolden(f, name).data, uint32(0), uint64(0))
+		f.Add(loadGolden(f, name).Bytes(), uint32(0), uint64(0))
 	}
-	zlib := loadGolden(f, "v3-4k-zlib.qcow2").data
+	zlib := loadGolden(f, "v3-4k-zlib.qcow2").Bytes()
 	for _, off := range []uint32{offIncompatible, offL1Offset, offSnapshotsOffset, offRefTableOffset, 0x3000, 0x4000} {
 		f.Add(zlib, off, uint64(1)<<63|0x3000)
 	}
 	f.Fuzz(func(t *testing.T, image []byte, at uint32, v uint64) {
-		m := &memory{data: bytes.Clone(image)}
-		if int(at)+8 <= len(m.data) {
-			patched{m}.set64(int64(at), v)
+		p := patched{bytes.Clone(image)}
+		if int(at)+8 <= len(image) {
+			p.set64(int64(at), v)
 		}
-		use(m, blockdev.Mode{})
-		use(m, writable)
+		use(p.file(), blockdev.Mode{})
+		use(p.file(), writable)
 	})
 }
 
@@ -172,8 +173,8 @@ func FuzzImage(f *testing.F) {
 const fuzzReach = 1 << 20
 
 // use does a bit of everything to an image.
-func use(m *memory, mode blockdev.Mode) {
-	file := &bounded{memory: m}
+func use(m *blocktest.Memory, mode blockdev.Mode) {
+	file := &bounded{m}
 	im, err := Open(context.Background(), blockdev.OpenRequest{Filename: "test.qcow2", File: file, Mode: mode})
 	if err != nil {
 		return
@@ -210,11 +211,11 @@ func use(m *memory, mode blockdev.Mode) {
 }
 
 // bounded is a file that refuses to grow without end.
-type bounded struct{ *memory }
+type bounded struct{ *blocktest.Memory }
 
 func (b *bounded) WriteAt(p []byte, off int64) (int, error) {
 	if off+int64(len(p)) > 16*fuzzReach {
 		return 0, blockdev.Errorf(blockdev.ErrNoSpace, "write", "", "full")
 	}
-	return b.memory.WriteAt(p, off)
+	return b.Memory.WriteAt(p, off)
 }

@@ -10,13 +10,14 @@ import (
 	"testing"
 
 	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/blockdev/blocktest"
 	"github.com/qmon/qmon/internal/peer"
 )
 
 // create makes an image of the given options ("cluster_size=512,...") in memory.
-func create(t testing.TB, size int64, options blockdev.Options) *memory {
+func create(t testing.TB, size int64, options blockdev.Options) *blocktest.Memory {
 	t.Helper()
-	m := &memory{}
+	m := &blocktest.Memory{}
 	createIn(t, m, size, options, blockdev.Reference{})
 	return m
 }
@@ -57,10 +58,10 @@ func checkClean(t testing.TB, im *Image) {
 }
 
 // save puts a file in memory into a real one, for peers.
-func save(t testing.TB, m *memory) string {
+func save(t testing.TB, m *blocktest.Memory) string {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "test.qcow2")
-	if err := os.WriteFile(name, m.data, 0o600); err != nil {
+	if err := os.WriteFile(name, m.Bytes(), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return name

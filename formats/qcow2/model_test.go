@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/blockdev/blocktest"
 )
 
 // disk is the model of an image: its contents as bytes, and those of its snapshots.
@@ -25,9 +26,9 @@ func (d disk) clone() disk {
 
 // machine is an image beside its model.
 type machine struct {
-	file      *memory
+	file      *blocktest.Memory
 	image     *Image
-	backing   *memory
+	backing   *blocktest.Memory
 	model     disk
 	snapshots map[string]disk // by ID
 	version   int
@@ -36,7 +37,7 @@ type machine struct {
 
 // drawMachine makes an image of random options, perhaps over a backing file.
 func drawMachine(t *rapid.T) *machine {
-	m := &machine{file: &memory{}, snapshots: map[string]disk{}, version: rapid.IntRange(2, 3).Draw(t, "version")}
+	m := &machine{file: &blocktest.Memory{}, snapshots: map[string]disk{}, version: rapid.IntRange(2, 3).Draw(t, "version")}
 	m.cluster = 512 << rapid.IntRange(0, 4).Draw(t, "cluster")
 	options := blockdev.Options{"cluster_size": fmt.Sprint(m.cluster), "compat": fmt.Sprintf("v%d", m.version)}
 	if m.version == 3 {
@@ -47,8 +48,8 @@ func drawMachine(t *rapid.T) *machine {
 	size := rapid.IntRange(1, 300).Draw(t, "sectors") * sectorSize
 	if rapid.Bool().Draw(t, "backing") {
 		ref = blockdev.Reference{Name: "base.raw", Format: "raw"}
-		m.backing = &memory{data: pattern(99, rapid.IntRange(1, 300).Draw(t, "backing sectors")*sectorSize)}
-		m.model.backing = m.backing.data
+		m.backing = blocktest.NewMemory(pattern(99, rapid.IntRange(1, 300).Draw(t, "backing sectors")*sectorSize))
+		m.model.backing = m.backing.Bytes()
 	}
 	v, err := createOptionTable.Parse(options)
 	if err != nil {

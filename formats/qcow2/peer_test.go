@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/blockdev/blocktest"
 	"github.com/qmon/qmon/internal/peer"
 )
 
@@ -63,13 +64,13 @@ func asQEMUReads(t testing.TB, image string, options ...string) []byte {
 	return b
 }
 
-func loadFile(t testing.TB, name string) *memory {
+func loadFile(t testing.TB, name string) *blocktest.Memory {
 	t.Helper()
 	b, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &memory{data: b}
+	return blocktest.NewMemory(b)
 }
 
 // sameAsQEMU compares the disk and all snapshots of an image with what qemu-img reads.
@@ -112,7 +113,7 @@ func TestRandomImagesOfQEMU(t *testing.T) {
 				if err := os.WriteFile(base, b, 0o600); err != nil {
 					t.Fatal(err)
 				}
-				backing = &memory{data: b}
+				backing = blocktest.NewMemory(b)
 				o += ",backing_file=base.raw,backing_fmt=raw"
 			}
 			peer.Run(t, "qemu-img", "create", "-q", "-f", "qcow2", "-o", o, image, fmt.Sprint(size))
@@ -185,9 +186,9 @@ func TestModelAgreesWithQEMU(t *testing.T) {
 		dir, err := os.MkdirTemp(t.TempDir(), "")
 		must(rt, err)
 		image := filepath.Join(dir, "test.qcow2")
-		must(rt, os.WriteFile(image, m.file.data, 0o600))
+		must(rt, os.WriteFile(image, m.file.Bytes(), 0o600))
 		if m.backing != nil {
-			must(rt, os.WriteFile(filepath.Join(dir, "base.raw"), m.backing.data, 0o600))
+			must(rt, os.WriteFile(filepath.Join(dir, "base.raw"), m.backing.Bytes(), 0o600))
 		}
 		if out, err := exec.Command("qemu-img", "check", "-f", "qcow2", image).CombinedOutput(); err != nil {
 			rt.Fatalf("%v\n%s", err, out)

@@ -210,8 +210,8 @@ func (im *Image) settle() error {
 // eachReference calls f for each run of host clusters that an L1 table refers to: the L2
 // tables and what they refer to. done, if not nil, is called after each L2 table.
 func (im *Image) eachReference(l1 []uint64, f func(run clusterRun) error, done func() error) error {
-	if err := im.plausibleL1(l1); err != nil {
-		return err
+	if !im.plausibleL1(l1) {
+		return im.implausibleL1()
 	}
 	for i, e := range l1 {
 		if e&entryOffset == 0 {
@@ -240,19 +240,20 @@ func (im *Image) eachReference(l1 []uint64, f func(run clusterRun) error, done f
 	return nil
 }
 
-// plausibleL1 refuses L1 tables with more L2 tables than the file has clusters: each takes
-// one, so walking a table takes no longer than the file is.
-func (im *Image) plausibleL1(l1 []uint64) error {
-	limit := im.clustersFor(im.file.Size()) + int64(len(im.l2Cache.dirty))
+// plausibleL1 tells if the file has a cluster for each L2 table of an L1 table. Walking one
+// that is not plausible could take much longer than the file is.
+func (im *Image) plausibleL1(l1 []uint64) bool {
+	room := im.clustersFor(im.file.Size()) + int64(len(im.l2Cache.dirty))
 	for _, e := range l1 {
-		if e&entryOffset == 0 {
-			continue
-		}
-		if limit--; limit < 0 {
-			return im.corrupt("map", im.l1.off, "L1 table has more entries than the file has clusters")
+		if e&entryOffset != 0 {
+			room--
 		}
 	}
-	return nil
+	return room >= 0
+}
+
+func (im *Image) implausibleL1() error {
+	return im.corrupt("map", im.l1.off, "L1 table has more entries than the file has clusters")
 }
 
 // addReferences adds references to all that an L1 table refers to, or to nothing.
@@ -305,8 +306,8 @@ func (im *Image) makeRoom() error {
 // refreshCopied sets the copied flags of the active tables to what the refcounts say,
 // section "Snapshots".
 func (im *Image) refreshCopied() error {
-	if err := im.plausibleL1(im.l1.entries); err != nil {
-		return err
+	if !im.plausibleL1(im.l1.entries) {
+		return im.implausibleL1()
 	}
 	for i, e := range im.l1.entries {
 		if e&entryOffset == 0 {
