@@ -1,0 +1,46 @@
+package img_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	_ "github.com/qmon/qmon/blockdev/all" // where images lie
+	_ "github.com/qmon/qmon/formats/all"  // how they are laid out
+	"github.com/qmon/qmon/img"
+)
+
+// A raw file becomes a qcow2 image. Neither image refers to another file, so no gate is
+// needed.
+func Example() {
+	dir, err := os.MkdirTemp("", "img")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer os.RemoveAll(dir)
+	raw := img.Source{Filename: filepath.Join(dir, "disk.raw"), Format: "raw"}
+	image := img.Source{Filename: filepath.Join(dir, "disk.qcow2"), Format: "qcow2"}
+	if err := os.WriteFile(raw.Filename, make([]byte, 1<<20), 0o644); err != nil {
+		fmt.Println(err)
+		return
+	}
+
+	ctx := context.Background()
+	if err := img.Convert(ctx, img.ConvertOptions{Sources: []img.Source{raw}, Target: image}); err != nil {
+		fmt.Println(err)
+		return
+	}
+	info, err := img.Inspect(ctx, img.InfoOptions{Image: image})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(info.Format, info.VirtualSize, info.ClusterSize)
+	same, err := img.Compare(ctx, img.CompareOptions{A: raw, B: image})
+	fmt.Println(same.Difference == img.Identical, err)
+	// Output:
+	// qcow2 1048576 65536
+	// true <nil>
+}
