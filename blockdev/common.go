@@ -88,7 +88,9 @@ func (p *opening) parseDiscard() error {
 	}
 	s, ok := p.opts.Take("detect-zeroes")
 	switch {
-	case !ok || s == "off":
+	case !ok:
+		p.common.detectZeroes = p.o.DetectZeroes
+	case s == "off":
 	case s == "on":
 		p.common.detectZeroes = DetectZeroesOn
 	case s == "unmap" && !p.o.Mode.Unmap:

@@ -13,6 +13,9 @@ type OpenOptions struct {
 	Options  Options
 	NodeName string
 	Mode     Mode
+	// DetectZeroes is what is done about zeroes in a drive's writes; the option
+	// detect-zeroes has precedence.
+	DetectZeroes DetectZeroes
 	// NoBacking leaves the backing file closed: what is unallocated reads as zeroes.
 	NoBacking bool
 	// Snapshot opens an internal snapshot (ID or name) instead of the present contents.

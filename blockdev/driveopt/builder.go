@@ -182,7 +182,8 @@ func (b *Builder) openMedium(ctx context.Context, s Spec) (*blockdev.Vertex, err
 			Cache:    s.Cache,
 			Unmap:    s.Unmap,
 		},
-		Gate: b.Gate,
+		DetectZeroes: s.DetectZeroes,
+		Gate:         b.Gate,
 	})
 	if err != nil {
 		return nil, err

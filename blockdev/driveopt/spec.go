@@ -23,8 +23,10 @@ type Spec struct {
 	ReadOnly  bool
 	Snapshot  bool // put a temporary overlay over the medium
 	Cache     blockdev.CacheMode
-	Unmap     bool // discard=unmap
-	Errors    blockdev.ErrorPolicy
+	Unmap     bool // discard=unmap; off, a guest's discards are ignored
+	// DetectZeroes is what is done about zeroes that a guest writes.
+	DetectZeroes blockdev.DetectZeroes
+	Errors       blockdev.ErrorPolicy
 	// ErrorsGiven tells if werror= or rerror= were, which not every interface takes.
 	ErrorsGiven bool
 	// Options are the rest: the driver's own, with dotted keys.
@@ -43,13 +45,13 @@ var interfaces = map[string]bool{
 
 // New is a Spec with nothing but a file and an interface position.
 func New(file, iface string, index int) Spec {
-	return Spec{File: file, Interface: iface, Bus: -1, Unit: -1, Index: index, Unmap: true, Options: blockdev.Options{}}
+	return Spec{File: file, Interface: iface, Bus: -1, Unit: -1, Index: index, Options: blockdev.Options{}}
 }
 
 // Parse reads -drive's option string.
 func Parse(text string) (Spec, error) {
 	l := qemuopts.Parse(text, "")
-	s := Spec{Unmap: true, Options: blockdev.Options{}}
+	s := Spec{Options: blockdev.Options{}}
 	for _, step := range []func(*qemuopts.List) error{s.takePlace, s.takeMedium, s.takeModes, s.takeErrors} {
 		if err := step(&l); err != nil {
 			return Spec{}, err
@@ -140,10 +142,9 @@ func (s *Spec) takeModes(l *qemuopts.List) error {
 		return err
 	}
 	switch v, ok := l.Take("discard"); {
-	case !ok, v == "unmap", v == "on":
+	case v == "unmap", v == "on":
 		s.Unmap = true
-	case v == "ignore", v == "off":
-		s.Unmap = false
+	case !ok, v == "ignore", v == "off":
 	default:
 		return invalid("Invalid discard option")
 	}
@@ -152,7 +153,17 @@ func (s *Spec) takeModes(l *qemuopts.List) error {
 	default:
 		return invalid("invalid aio option")
 	}
-	return s.refuseLater(l)
+	if err := s.takeDetectZeroes(l); err != nil {
+		return err
+	}
+	on, err := l.TakeBool("copy-on-read", false)
+	if err != nil {
+		return invalid("%s", err)
+	}
+	if on {
+		return blockdev.Errorf(blockdev.ErrNotSupported, "", "", "copy-on-read is not supported")
+	}
+	return nil
 }
 
 // takeCacheSwitches reads the three switches that cache= combines.
@@ -170,19 +181,13 @@ func (s *Spec) takeCacheSwitches(l *qemuopts.List) error {
 	return nil
 }
 
-// refuseLater refuses what QEMU has and qmon does not, unless it is off.
-func (s *Spec) refuseLater(l *qemuopts.List) error {
-	on, err := l.TakeBool("copy-on-read", false)
-	if err != nil {
-		return invalid("%s", err)
-	}
-	if on {
-		return blockdev.Errorf(blockdev.ErrNotSupported, "", "", "copy-on-read is not supported")
-	}
+func (s *Spec) takeDetectZeroes(l *qemuopts.List) error {
 	switch v, ok := l.Take("detect-zeroes"); {
 	case !ok, v == "off":
-	case v == "on", v == "unmap":
-		return blockdev.Errorf(blockdev.ErrNotSupported, "", "", "detect-zeroes is not supported")
+	case v == "on":
+		s.DetectZeroes = blockdev.DetectZeroesOn
+	case v == "unmap":
+		s.DetectZeroes = blockdev.DetectZeroesUnmap
 	default:
 		return invalid("invalid parameter value: %s", v)
 	}
