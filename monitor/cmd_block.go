@@ -81,7 +81,11 @@ func (s *Session) showDrive(d *blockdev.Drive, verbose bool) error {
 	if v == nil {
 		s.Printf("%s: [not inserted]\n", d.Name())
 	} else {
-		s.Printf("%s (%s): %s (%s)\n", d.Name(), v.Name, v.Filename, nodeState(v))
+		name := d.Name()
+		if name != v.Name { // a drive made of a node has the node's name
+			name += " (" + v.Name + ")"
+		}
+		s.Printf("%s: %s (%s)\n", name, v.Filename, nodeState(v))
 	}
 	if at := d.Attached(); at != "" {
 		s.Printf("    Attached to:      %s\n", at)
