@@ -157,13 +157,13 @@ func (c *codeCache) decode(p *codePage, i uint32) {
 // or lies where the PMP or the region ends inside of the page. All its other ops leave, so
 // that the run loop comes back to look pc up after it.
 type singleStep struct {
-	codePage
+	ops  codeOps
 	at   uint32
 	word uint32
 }
 
 // set makes the op at parcel i the given instruction.
-func (s *singleStep) set(i, word uint32) *codePage {
+func (s *singleStep) set(i, word uint32) *codeOps {
 	if s.ops[0].code == opUndecoded {
 		for k := range s.ops {
 			s.ops[k].code = opLeave
@@ -174,33 +174,33 @@ func (s *singleStep) set(i, word uint32) *codePage {
 		s.ops[i] = decode(word)
 		s.at, s.word = i, word
 	}
-	return &s.codePage
+	return &s.ops
 }
 
-// lookup finds the code page that pc lies in, for the present mode. Nil means that
-// an exception has been raised.
-func (h *Hart) lookup(pc uint64) *codePage {
+// lookup finds the code page that pc lies in, for the present mode: nil if it lies where no
+// page can be kept. Not ok means that an exception has been raised.
+func (h *Hart) lookup(pc uint64) (page *codePage, ok bool) {
 	e := &h.codeCtx.fetch[pc>>pageShift%tlbSize]
 	if e.tag == pc&^pageMask {
-		return e.page
+		return e.page, true
 	}
 	pa, ok := h.fetchAddress(pc)
 	if !ok {
-		return nil
+		return nil, false
 	}
 	base := pa &^ pageMask
 	r := h.region(pa)
 	if r == nil || r.Data == nil || base < r.Base || base-r.Base+pageSize > r.Size || !h.pmp.uniform(base) {
-		return h.lookupSingle(pc)
+		return nil, true
 	}
 	p := h.code.page(base, r)
 	*e = fetchEntry{pc &^ pageMask, p}
 	h.codeCtx.used = true
-	return p
+	return p, true
 }
 
 // lookupSingle fetches the one instruction at pc, parcel by parcel.
-func (h *Hart) lookupSingle(pc uint64) *codePage {
+func (h *Hart) lookupSingle(pc uint64) *codeOps {
 	word, ok := h.fetchParcel(pc)
 	if ok && !isCompressed(word) {
 		var high uint32

@@ -37,10 +37,53 @@ func (h *Hart) execSystem(o *op) bool {
 	return true
 }
 
-// execOther executes what the run loop leaves to functions: atomics and floating point.
-func (h *Hart) execOther(o *op) bool {
-	if o.code < opFLW {
-		return h.execAtomic(o)
+// execSlow executes what the run loop leaves to functions, with pc at the instruction:
+// what misses the TLB, atomics, floating point, and what changes modes or CSRs. It tells if
+// the loop can go on behind the instruction; if not, pc is where to go on.
+func (h *Hart) execSlow(o *op) bool {
+	var ok bool
+	switch c := o.code; {
+	case c >= opFLW:
+		ok = h.execFloat(o)
+	case c >= opLRW:
+		ok = h.execAtomic(o)
+	case c >= firstSystem:
+		if !h.execSystem(o) {
+			h.takeException()
+		}
+		return false
+	case c >= opSB && c <= opSD:
+		ok = h.execStore(o)
+	case c >= opLB && c <= opLWU:
+		ok = h.execLoad(o)
+	default:
+		ok = h.illegal(o)
 	}
-	return h.execFloat(o)
+	if !ok {
+		h.takeException()
+		return false
+	}
+	if h.recheck {
+		h.pc += uint64(o.len) * 2
+		return false
+	}
+	return true
+}
+
+func (h *Hart) execLoad(o *op) bool {
+	size := uint64(1) << ((o.code - opLB) & 3)
+	v, ok := h.load(h.x[o.rs1]+uint64(o.imm), size)
+	if !ok {
+		return false
+	}
+	if o.code < opLBU && size < 8 { // sign-extended
+		shift := 64 - 8*size
+		v = uint64(int64(v<<shift) >> shift)
+	}
+	h.x[o.rd] = v
+	return true
+}
+
+func (h *Hart) execStore(o *op) bool {
+	return h.store(h.x[o.rs1]+uint64(o.imm), 1<<(o.code-opSB), h.x[o.rs2])
 }

@@ -54,10 +54,10 @@ type Hart struct {
 	dataCtx *tlbContext
 	codeCtx *tlbContext
 
-	// left is the budget that Run has not used yet, as of the last event that left the
-	// fast path; budget is what Run was given.
-	left, budget int64
-	executed     int64 // instructions executed before the present Run
+	// Of the budget that Run was given, left is what the present turn of the run loop has
+	// not used, as of the last event that left the fast path, and beyond is for later turns.
+	budget, beyond, left int64
+	executed             int64 // instructions executed before the present Run
 
 	exception trapInfo // set by whatever returns false in the execution path
 	recheck   bool     // an access had effects on interrupts: leave the run loop
@@ -128,7 +128,7 @@ func (h *Hart) Halted() bool { return h.halted && h.csrs.pending() == 0 }
 // Executed is how many instructions the present Run has executed: a clock that counts
 // instructions learns from it, inside the Time hook or a device's access, how far the hart
 // is. Outside of Run it is 0.
-func (h *Hart) Executed() int64 { return h.budget - h.left }
+func (h *Hart) Executed() int64 { return h.budget - h.beyond - h.left }
 
 // Interrupt lines, by their number in mip (privileged specification, 3.1.9).
 const (

@@ -7,17 +7,24 @@ const kickInterval = 4096
 
 // Run implements vm.CPU.
 func (h *Hart) Run(budget int64) (int64, vm.Exit) {
-	h.budget, h.left = budget, budget
+	h.budget, h.beyond, h.left = budget, budget, 0
 	why := h.run()
-	n := budget - h.left
+	n := budget - h.beyond - h.left
 	h.executed += n
-	h.budget, h.left = 0, 0
+	h.budget, h.beyond, h.left = 0, 0, 0
 	return n, why
 }
 
-// run executes until the budget in left is used up.
+// run executes until the budget is used up, in turns of up to kickInterval.
 func (h *Hart) run() vm.Exit {
-	for h.left > 0 {
+	for {
+		if h.left == 0 {
+			h.left = min(h.beyond, kickInterval)
+			h.beyond -= h.left
+			if h.left == 0 {
+				return vm.ExitBudget
+			}
+		}
 		if h.kicked.Load() {
 			h.kicked.Store(false)
 			return vm.ExitKick
@@ -30,17 +37,33 @@ func (h *Hart) run() vm.Exit {
 		}
 		h.recheck = false
 		h.takeInterrupt()
-		h.left = h.runOps(h.left)
+		if ops := h.enter(); ops != nil {
+			h.left = h.runOps(ops, h.left)
+			continue
+		}
+		h.left--
+		h.takeException()
 	}
-	return vm.ExitBudget
 }
 
-// trapAt enters the trap that has been raised by the op at parcel i of a page.
-func (h *Hart) trapAt(page uint64, i uint32, left int64) int64 {
-	h.pc = page + uint64(i)*2
-	h.left = left
-	h.takeException()
-	return left
+// enter finds the ops to execute at pc, of which the first is decoded. Nil means that an
+// exception has been raised.
+func (h *Hart) enter() *codeOps {
+	page, ok := h.lookup(h.pc)
+	if !ok {
+		return nil
+	}
+	if page == nil {
+		return h.lookupSingle(h.pc)
+	}
+	i := uint32(h.pc & pageMask / 2)
+	if page.ops[i].code == opUndecoded {
+		h.code.decode(page, i)
+	}
+	if page.ops[i].code == opCross {
+		return h.lookupSingle(h.pc)
+	}
+	return &page.ops
 }
 
 // leaveAt leaves the run loop with parcel i of a page as the next to be executed.
@@ -49,154 +72,151 @@ func (h *Hart) leaveAt(page uint64, i uint32, left int64) int64 {
 	return left
 }
 
-// runOps executes from pc on until something has happened that the caller must look at: a
-// trap, a change of CSRs, a level of an interrupt line, the end of the budget or of
-// kickInterval. It returns what is left of the budget.
+// runOps executes ops from pc on until something has happened that the caller must look
+// at: a trap, a change of CSRs, a level of an interrupt line, an op that is not decoded or a
+// page that is not in the fetch TLB, or until left instructions are executed. It returns how
+// many of them are left.
 //
-// The present instruction is op i of page, at address pageVA + 2*i; pc itself is up to date
-// only outside. This is the one hot function: it is long because a case per instruction
-// in one switch is what the compiler turns into a single jump through a table.
-func (h *Hart) runOps(left int64) int64 {
+// The present instruction is op i of ops, at address pageVA + 2*i; pc itself is up to date
+// only outside. This is the one hot function: it is long because a case per instruction in
+// one switch is what the compiler turns into a single jump through a table. There is one
+// call in it after which the loop goes on, so that what is live across it is stored on the
+// stack there and not before every instruction.
+func (h *Hart) runOps(ops *codeOps, left int64) int64 {
 	var (
-		x      = &h.x
-		loads  = &h.dataCtx.load
-		stores = &h.dataCtx.store
 		pageVA = h.pc &^ pageMask
 		i      = uint32(h.pc & pageMask / 2)
-		stop   = max(left-kickInterval, 0)
-		page   = h.lookup(h.pc)
 		o      *op
+		next   uint32
 	)
-	if page == nil {
-		return h.trapAt(pageVA, i, left-1)
-	}
-	for left > stop {
-		o = &page.ops[i]
+	for left > 0 {
+		o = &ops[i]
 		left--
+		next = i + uint32(o.len)
 		switch o.code {
 		case opADDI:
-			x[o.rd] = x[o.rs1] + uint64(o.imm)
+			h.x[o.rd] = h.x[o.rs1] + uint64(o.imm)
 		case opSLTI:
-			x[o.rd] = bit(int64(x[o.rs1]) < int64(uint64(o.imm)))
+			h.x[o.rd] = bit(int64(h.x[o.rs1]) < int64(uint64(o.imm)))
 		case opSLTIU:
-			x[o.rd] = bit(x[o.rs1] < uint64(o.imm))
+			h.x[o.rd] = bit(h.x[o.rs1] < uint64(o.imm))
 		case opXORI:
-			x[o.rd] = x[o.rs1] ^ uint64(o.imm)
+			h.x[o.rd] = h.x[o.rs1] ^ uint64(o.imm)
 		case opORI:
-			x[o.rd] = x[o.rs1] | uint64(o.imm)
+			h.x[o.rd] = h.x[o.rs1] | uint64(o.imm)
 		case opANDI:
-			x[o.rd] = x[o.rs1] & uint64(o.imm)
+			h.x[o.rd] = h.x[o.rs1] & uint64(o.imm)
 		case opSLLI:
-			x[o.rd] = x[o.rs1] << (uint64(o.imm) & 63)
+			h.x[o.rd] = h.x[o.rs1] << (uint64(o.imm) & 63)
 		case opSRLI:
-			x[o.rd] = x[o.rs1] >> (uint64(o.imm) & 63)
+			h.x[o.rd] = h.x[o.rs1] >> (uint64(o.imm) & 63)
 		case opSRAI:
-			x[o.rd] = uint64(int64(x[o.rs1]) >> (uint64(o.imm) & 63))
+			h.x[o.rd] = uint64(int64(h.x[o.rs1]) >> (uint64(o.imm) & 63))
 		case opADDIW:
-			x[o.rd] = word(x[o.rs1] + uint64(o.imm))
+			h.x[o.rd] = word(h.x[o.rs1] + uint64(o.imm))
 		case opSLLIW:
-			x[o.rd] = word(x[o.rs1] << (uint64(o.imm) & 31))
+			h.x[o.rd] = word(h.x[o.rs1] << (uint64(o.imm) & 31))
 		case opSRLIW:
-			x[o.rd] = word(uint64(uint32(x[o.rs1]) >> (uint64(o.imm) & 31)))
+			h.x[o.rd] = word(uint64(uint32(h.x[o.rs1]) >> (uint64(o.imm) & 31)))
 		case opSRAIW:
-			x[o.rd] = uint64(int64(int32(x[o.rs1]) >> (uint64(o.imm) & 31)))
+			h.x[o.rd] = uint64(int64(int32(h.x[o.rs1]) >> (uint64(o.imm) & 31)))
 		case opADD:
-			x[o.rd] = x[o.rs1] + x[o.rs2]
+			h.x[o.rd] = h.x[o.rs1] + h.x[o.rs2]
 		case opSUB:
-			x[o.rd] = x[o.rs1] - x[o.rs2]
+			h.x[o.rd] = h.x[o.rs1] - h.x[o.rs2]
 		case opSLL:
-			x[o.rd] = x[o.rs1] << (x[o.rs2] & 63)
+			h.x[o.rd] = h.x[o.rs1] << (h.x[o.rs2] & 63)
 		case opSLT:
-			x[o.rd] = bit(int64(x[o.rs1]) < int64(x[o.rs2]))
+			h.x[o.rd] = bit(int64(h.x[o.rs1]) < int64(h.x[o.rs2]))
 		case opSLTU:
-			x[o.rd] = bit(x[o.rs1] < x[o.rs2])
+			h.x[o.rd] = bit(h.x[o.rs1] < h.x[o.rs2])
 		case opXOR:
-			x[o.rd] = x[o.rs1] ^ x[o.rs2]
+			h.x[o.rd] = h.x[o.rs1] ^ h.x[o.rs2]
 		case opSRL:
-			x[o.rd] = x[o.rs1] >> (x[o.rs2] & 63)
+			h.x[o.rd] = h.x[o.rs1] >> (h.x[o.rs2] & 63)
 		case opSRA:
-			x[o.rd] = uint64(int64(x[o.rs1]) >> (x[o.rs2] & 63))
+			h.x[o.rd] = uint64(int64(h.x[o.rs1]) >> (h.x[o.rs2] & 63))
 		case opOR:
-			x[o.rd] = x[o.rs1] | x[o.rs2]
+			h.x[o.rd] = h.x[o.rs1] | h.x[o.rs2]
 		case opAND:
-			x[o.rd] = x[o.rs1] & x[o.rs2]
+			h.x[o.rd] = h.x[o.rs1] & h.x[o.rs2]
 		case opADDW:
-			x[o.rd] = word(x[o.rs1] + x[o.rs2])
+			h.x[o.rd] = word(h.x[o.rs1] + h.x[o.rs2])
 		case opSUBW:
-			x[o.rd] = word(x[o.rs1] - x[o.rs2])
+			h.x[o.rd] = word(h.x[o.rs1] - h.x[o.rs2])
 		case opSLLW:
-			x[o.rd] = word(x[o.rs1] << (x[o.rs2] & 31))
+			h.x[o.rd] = word(h.x[o.rs1] << (h.x[o.rs2] & 31))
 		case opSRLW:
-			x[o.rd] = word(uint64(uint32(x[o.rs1]) >> (x[o.rs2] & 31)))
+			h.x[o.rd] = word(uint64(uint32(h.x[o.rs1]) >> (h.x[o.rs2] & 31)))
 		case opSRAW:
-			x[o.rd] = uint64(int64(int32(x[o.rs1]) >> (x[o.rs2] & 31)))
+			h.x[o.rd] = uint64(int64(int32(h.x[o.rs1]) >> (h.x[o.rs2] & 31)))
 		case opMUL:
-			x[o.rd] = x[o.rs1] * x[o.rs2]
+			h.x[o.rd] = h.x[o.rs1] * h.x[o.rs2]
 		case opMULH:
-			x[o.rd] = mulh(x[o.rs1], x[o.rs2])
+			h.x[o.rd] = mulh(h.x[o.rs1], h.x[o.rs2])
 		case opMULHSU:
-			x[o.rd] = mulhsu(x[o.rs1], x[o.rs2])
+			h.x[o.rd] = mulhsu(h.x[o.rs1], h.x[o.rs2])
 		case opMULHU:
-			x[o.rd] = mulhu(x[o.rs1], x[o.rs2])
+			h.x[o.rd] = mulhu(h.x[o.rs1], h.x[o.rs2])
 		case opDIV:
-			x[o.rd] = div(int64(x[o.rs1]), int64(x[o.rs2]))
+			h.x[o.rd] = div(int64(h.x[o.rs1]), int64(h.x[o.rs2]))
 		case opDIVU:
-			x[o.rd] = divu(x[o.rs1], x[o.rs2])
+			h.x[o.rd] = divu(h.x[o.rs1], h.x[o.rs2])
 		case opREM:
-			x[o.rd] = rem(int64(x[o.rs1]), int64(x[o.rs2]))
+			h.x[o.rd] = rem(int64(h.x[o.rs1]), int64(h.x[o.rs2]))
 		case opREMU:
-			x[o.rd] = remu(x[o.rs1], x[o.rs2])
+			h.x[o.rd] = remu(h.x[o.rs1], h.x[o.rs2])
 		case opMULW:
-			x[o.rd] = word(x[o.rs1] * x[o.rs2])
+			h.x[o.rd] = word(h.x[o.rs1] * h.x[o.rs2])
 		case opDIVW:
-			x[o.rd] = divw(x[o.rs1], x[o.rs2])
+			h.x[o.rd] = divw(h.x[o.rs1], h.x[o.rs2])
 		case opDIVUW:
-			x[o.rd] = divuw(x[o.rs1], x[o.rs2])
+			h.x[o.rd] = divuw(h.x[o.rs1], h.x[o.rs2])
 		case opREMW:
-			x[o.rd] = remw(x[o.rs1], x[o.rs2])
+			h.x[o.rd] = remw(h.x[o.rs1], h.x[o.rs2])
 		case opREMUW:
-			x[o.rd] = remuw(x[o.rs1], x[o.rs2])
+			h.x[o.rd] = remuw(h.x[o.rs1], h.x[o.rs2])
 		case opLUI:
-			x[o.rd] = uint64(o.imm)
+			h.x[o.rd] = uint64(o.imm)
 		case opAUIPC:
-			x[o.rd] = pageVA + uint64(i)*2 + uint64(o.imm)
+			h.x[o.rd] = pageVA + uint64(i)*2 + uint64(o.imm)
 		case opBEQ:
-			if x[o.rs1] == x[o.rs2] {
+			if h.x[o.rs1] == h.x[o.rs2] {
 				i += uint32(o.imm)
 				goto jumped
 			}
 		case opBNE:
-			if x[o.rs1] != x[o.rs2] {
+			if h.x[o.rs1] != h.x[o.rs2] {
 				i += uint32(o.imm)
 				goto jumped
 			}
 		case opBLT:
-			if int64(x[o.rs1]) < int64(x[o.rs2]) {
+			if int64(h.x[o.rs1]) < int64(h.x[o.rs2]) {
 				i += uint32(o.imm)
 				goto jumped
 			}
 		case opBGE:
-			if int64(x[o.rs1]) >= int64(x[o.rs2]) {
+			if int64(h.x[o.rs1]) >= int64(h.x[o.rs2]) {
 				i += uint32(o.imm)
 				goto jumped
 			}
 		case opBLTU:
-			if x[o.rs1] < x[o.rs2] {
+			if h.x[o.rs1] < h.x[o.rs2] {
 				i += uint32(o.imm)
 				goto jumped
 			}
 		case opBGEU:
-			if x[o.rs1] >= x[o.rs2] {
+			if h.x[o.rs1] >= h.x[o.rs2] {
 				i += uint32(o.imm)
 				goto jumped
 			}
 		case opJAL:
-			x[o.rd] = pageVA + uint64(i)*2 + uint64(o.len)*2
+			h.x[o.rd] = pageVA + uint64(next)*2
 			i += uint32(o.imm)
 			goto jumped
 		case opJALR:
-			pc := (x[o.rs1] + uint64(o.imm)) &^ 1
-			x[o.rd] = pageVA + uint64(i)*2 + uint64(o.len)*2
+			pc := (h.x[o.rs1] + uint64(o.imm)) &^ 1
+			h.x[o.rd] = pageVA + uint64(next)*2
 			i = uint32(pc & pageMask / 2)
 			if pc&^pageMask == pageVA {
 				continue
@@ -204,201 +224,93 @@ func (h *Hart) runOps(left int64) int64 {
 			pageVA = pc &^ pageMask
 			goto newPage
 		case opLD:
-			va := x[o.rs1] + uint64(o.imm)
-			if p := loads.find(va, 7); p != nil {
-				x[o.rd] = le.Uint64(p[va&pageMask&^7:])
+			va := h.x[o.rs1] + uint64(o.imm)
+			if p := h.dataCtx.load.find(va, 7); p != nil {
+				h.x[o.rd] = le.Uint64(p[va&pageMask&^7:])
 				break
 			}
-			h.left = left
-			v, ok := h.load(va, 8)
-			if !ok {
-				return h.trapAt(pageVA, i, left)
-			}
-			x[o.rd] = v
-			if h.recheck {
-				return h.leaveAt(pageVA, i+uint32(o.len), left)
-			}
+			goto slow
 		case opLW:
-			va := x[o.rs1] + uint64(o.imm)
-			if p := loads.find(va, 3); p != nil {
-				x[o.rd] = uint64(int32(le.Uint32(p[va&pageMask&^3:])))
+			va := h.x[o.rs1] + uint64(o.imm)
+			if p := h.dataCtx.load.find(va, 3); p != nil {
+				h.x[o.rd] = uint64(int32(le.Uint32(p[va&pageMask&^3:])))
 				break
 			}
-			h.left = left
-			v, ok := h.load(va, 4)
-			if !ok {
-				return h.trapAt(pageVA, i, left)
-			}
-			x[o.rd] = uint64(int32(v))
-			if h.recheck {
-				return h.leaveAt(pageVA, i+uint32(o.len), left)
-			}
+			goto slow
 		case opLWU:
-			va := x[o.rs1] + uint64(o.imm)
-			if p := loads.find(va, 3); p != nil {
-				x[o.rd] = uint64(le.Uint32(p[va&pageMask&^3:]))
+			va := h.x[o.rs1] + uint64(o.imm)
+			if p := h.dataCtx.load.find(va, 3); p != nil {
+				h.x[o.rd] = uint64(le.Uint32(p[va&pageMask&^3:]))
 				break
 			}
-			h.left = left
-			v, ok := h.load(va, 4)
-			if !ok {
-				return h.trapAt(pageVA, i, left)
-			}
-			x[o.rd] = v
-			if h.recheck {
-				return h.leaveAt(pageVA, i+uint32(o.len), left)
-			}
+			goto slow
 		case opLH:
-			va := x[o.rs1] + uint64(o.imm)
-			if p := loads.find(va, 1); p != nil {
-				x[o.rd] = uint64(int16(le.Uint16(p[va&pageMask&^1:])))
+			va := h.x[o.rs1] + uint64(o.imm)
+			if p := h.dataCtx.load.find(va, 1); p != nil {
+				h.x[o.rd] = uint64(int16(le.Uint16(p[va&pageMask&^1:])))
 				break
 			}
-			h.left = left
-			v, ok := h.load(va, 2)
-			if !ok {
-				return h.trapAt(pageVA, i, left)
-			}
-			x[o.rd] = uint64(int16(v))
-			if h.recheck {
-				return h.leaveAt(pageVA, i+uint32(o.len), left)
-			}
+			goto slow
 		case opLHU:
-			va := x[o.rs1] + uint64(o.imm)
-			if p := loads.find(va, 1); p != nil {
-				x[o.rd] = uint64(le.Uint16(p[va&pageMask&^1:]))
+			va := h.x[o.rs1] + uint64(o.imm)
+			if p := h.dataCtx.load.find(va, 1); p != nil {
+				h.x[o.rd] = uint64(le.Uint16(p[va&pageMask&^1:]))
 				break
 			}
-			h.left = left
-			v, ok := h.load(va, 2)
-			if !ok {
-				return h.trapAt(pageVA, i, left)
-			}
-			x[o.rd] = v
-			if h.recheck {
-				return h.leaveAt(pageVA, i+uint32(o.len), left)
-			}
+			goto slow
 		case opLB:
-			va := x[o.rs1] + uint64(o.imm)
-			if p := loads.find(va, 0); p != nil {
-				x[o.rd] = uint64(int8(p[va&pageMask]))
+			va := h.x[o.rs1] + uint64(o.imm)
+			if p := h.dataCtx.load.find(va, 0); p != nil {
+				h.x[o.rd] = uint64(int8(p[va&pageMask]))
 				break
 			}
-			h.left = left
-			v, ok := h.load(va, 1)
-			if !ok {
-				return h.trapAt(pageVA, i, left)
-			}
-			x[o.rd] = uint64(int8(v))
-			if h.recheck {
-				return h.leaveAt(pageVA, i+uint32(o.len), left)
-			}
+			goto slow
 		case opLBU:
-			va := x[o.rs1] + uint64(o.imm)
-			if p := loads.find(va, 0); p != nil {
-				x[o.rd] = uint64(p[va&pageMask])
+			va := h.x[o.rs1] + uint64(o.imm)
+			if p := h.dataCtx.load.find(va, 0); p != nil {
+				h.x[o.rd] = uint64(p[va&pageMask])
 				break
 			}
-			h.left = left
-			v, ok := h.load(va, 1)
-			if !ok {
-				return h.trapAt(pageVA, i, left)
-			}
-			x[o.rd] = v
-			if h.recheck {
-				return h.leaveAt(pageVA, i+uint32(o.len), left)
-			}
+			goto slow
 		case opSD:
-			va := x[o.rs1] + uint64(o.imm)
-			if p := stores.find(va, 7); p != nil {
-				le.PutUint64(p[va&pageMask&^7:], x[o.rs2])
+			va := h.x[o.rs1] + uint64(o.imm)
+			if p := h.dataCtx.store.find(va, 7); p != nil {
+				le.PutUint64(p[va&pageMask&^7:], h.x[o.rs2])
 				break
 			}
-			h.left = left
-			if !h.store(va, 8, x[o.rs2]) {
-				return h.trapAt(pageVA, i, left)
-			}
-			if h.recheck {
-				return h.leaveAt(pageVA, i+uint32(o.len), left)
-			}
+			goto slow
 		case opSW:
-			va := x[o.rs1] + uint64(o.imm)
-			if p := stores.find(va, 3); p != nil {
-				le.PutUint32(p[va&pageMask&^3:], uint32(x[o.rs2]))
+			va := h.x[o.rs1] + uint64(o.imm)
+			if p := h.dataCtx.store.find(va, 3); p != nil {
+				le.PutUint32(p[va&pageMask&^3:], uint32(h.x[o.rs2]))
 				break
 			}
-			h.left = left
-			if !h.store(va, 4, x[o.rs2]) {
-				return h.trapAt(pageVA, i, left)
-			}
-			if h.recheck {
-				return h.leaveAt(pageVA, i+uint32(o.len), left)
-			}
+			goto slow
 		case opSH:
-			va := x[o.rs1] + uint64(o.imm)
-			if p := stores.find(va, 1); p != nil {
-				le.PutUint16(p[va&pageMask&^1:], uint16(x[o.rs2]))
+			va := h.x[o.rs1] + uint64(o.imm)
+			if p := h.dataCtx.store.find(va, 1); p != nil {
+				le.PutUint16(p[va&pageMask&^1:], uint16(h.x[o.rs2]))
 				break
 			}
-			h.left = left
-			if !h.store(va, 2, x[o.rs2]) {
-				return h.trapAt(pageVA, i, left)
-			}
-			if h.recheck {
-				return h.leaveAt(pageVA, i+uint32(o.len), left)
-			}
+			goto slow
 		case opSB:
-			va := x[o.rs1] + uint64(o.imm)
-			if p := stores.find(va, 0); p != nil {
-				p[va&pageMask] = byte(x[o.rs2])
+			va := h.x[o.rs1] + uint64(o.imm)
+			if p := h.dataCtx.store.find(va, 0); p != nil {
+				p[va&pageMask] = byte(h.x[o.rs2])
 				break
 			}
-			h.left = left
-			if !h.store(va, 1, x[o.rs2]) {
-				return h.trapAt(pageVA, i, left)
-			}
-			if h.recheck {
-				return h.leaveAt(pageVA, i+uint32(o.len), left)
-			}
+			goto slow
 		case opFENCE:
 			// All accesses happen in program order.
-		case opUndecoded:
-			left++
-			h.code.decode(page, i)
-			continue
-		case opLeave:
-			left++
-			goto jumped
-		case opCross:
-			left++
-			if page = h.lookupSingle(pageVA + uint64(i)*2); page == nil {
-				return h.trapAt(pageVA, i, left-1)
-			}
-			continue
+		case opUndecoded, opLeave, opCross:
+			return h.leaveAt(pageVA, i, left+1)
 		default:
-			if o.code < firstSystem {
-				h.exception = trapInfo{excIllegal, uint64(o.raw)}
-				return h.trapAt(pageVA, i, left)
-			}
-			h.left = left
-			if o.code <= lastSystem {
-				h.pc = pageVA + uint64(i)*2
-				if !h.execSystem(o) {
-					h.takeException()
-				}
-				return left
-			}
-			if !h.execOther(o) {
-				return h.trapAt(pageVA, i, left)
-			}
-			if h.recheck {
-				return h.leaveAt(pageVA, i+uint32(o.len), left)
-			}
+			goto slow
 		}
-		i += uint32(o.len)
+		i = next
 		continue
 	jumped:
-		if i < pageParcels && o.code != opLeave {
+		if i < pageParcels {
 			continue
 		}
 		{
@@ -407,12 +319,21 @@ func (h *Hart) runOps(left int64) int64 {
 			i = uint32(pc & pageMask / 2)
 		}
 	newPage:
-		if left == stop {
-			break
+		{
+			e := &h.codeCtx.fetch[pageVA>>pageShift%tlbSize]
+			if e.tag != pageVA {
+				break
+			}
+			ops = &e.page.ops
+			continue
 		}
-		if page = h.lookup(pageVA + uint64(i)*2); page == nil {
-			return h.trapAt(pageVA, i, left-1)
+	slow:
+		h.left = left
+		h.pc = pageVA + uint64(i)*2
+		if !h.execSlow(o) {
+			return left
 		}
+		i = next
 	}
 	return h.leaveAt(pageVA, i, left)
 }
