@@ -55,6 +55,7 @@ func runCompare(t *tool, args []string) (int, error) {
 	if err != nil {
 		return compareStatus(err), err
 	}
+	bar.clear()
 	if !*quiet {
 		fmt.Fprint(t.stdout, compareText(c))
 	}

@@ -23,6 +23,8 @@ type progress struct {
 	bar  *progressbar.ProgressBar
 	step float64
 	last float64
+
+	cleared bool // the bar is gone
 }
 
 // barScale is the length of the bar: a percent in hundredths.
@@ -58,7 +60,7 @@ func (p *progress) update(done, total int64) {
 
 func (p *progress) print(percent float64) {
 	if p.bar != nil {
-		_ = p.bar.Set(int(percent * barScale / 100))
+		_ = p.bar.Set(int(percent * barScale / 100)) // as in clear
 		return
 	}
 	fmt.Fprintf(p.out, "    (%3.2f/100%%)\r", percent)
@@ -71,9 +73,17 @@ func (p *progress) complete() {
 	}
 }
 
+// clear makes room for a message: a bar is taken away, QEMU's line is just written over.
+func (p *progress) clear() {
+	if p != nil && p.bar != nil {
+		_ = p.bar.Clear() // a terminal that cannot be written to shows nothing anyway
+		p.cleared = true
+	}
+}
+
 // end finishes the line.
 func (p *progress) end() {
-	if p != nil {
+	if p != nil && !p.cleared {
 		fmt.Fprintln(p.out)
 	}
 }
