@@ -269,7 +269,7 @@ func (c *checker) repairLeak(cluster int64, stored, counted uint64) error {
 		})
 	}
 	c.result.LeaksFixed++
-	return c.im.freeCluster(cluster, int64(stored-counted), discardOther)
+	return c.im.freeCluster(cluster, int64(stored-counted))
 }
 
 // checkCopiedFlags compares the copied flags of the active tables with the refcounts.

@@ -43,6 +43,12 @@ func (im *Image) commit() error {
 	w := im.collect()
 	im.mu.Unlock()
 	err := im.run(w)
+	if err == nil {
+		im.mu.RLock()
+		free := im.lastReferences(w.released)
+		im.mu.RUnlock()
+		im.discardClusters(free)
+	}
 	im.mu.Lock()
 	defer im.mu.Unlock()
 	return im.finish(w, err)
@@ -51,7 +57,11 @@ func (im *Image) commit() error {
 // commitLocked is commit for those who hold commitMu and mu.
 func (im *Image) commitLocked() error {
 	w := im.collect()
-	return im.finish(w, im.run(w))
+	err := im.run(w)
+	if err == nil {
+		im.discardClusters(im.lastReferences(w.released))
+	}
+	return im.finish(w, err)
 }
 
 // commitAll repeats commitLocked until nothing is left: freeing makes refcount blocks
@@ -253,7 +263,7 @@ func (im *Image) free(list []releasedRun) error {
 	var first error
 	for _, r := range list {
 		for c := r.first; c < r.end(); c++ {
-			if err := im.freeCluster(c, r.refs, r.reason); err != nil && first == nil {
+			if err := im.freeCluster(c, r.refs); err != nil && first == nil {
 				first = err
 			}
 		}
@@ -261,7 +271,7 @@ func (im *Image) free(list []releasedRun) error {
 	return first
 }
 
-func (im *Image) freeCluster(c, refs int64, reason discardReason) error {
+func (im *Image) freeCluster(c, refs int64) error {
 	if err := im.addRefcount(c, 1, -refs); err != nil {
 		return err
 	}
@@ -272,9 +282,36 @@ func (im *Image) freeCluster(c, refs int64, reason discardReason) error {
 	im.l2Cache.drop(off)
 	im.refCache.drop(off)
 	im.freeHint = min(im.freeHint, c)
-	if im.passDiscard[reason] {
-		// A hint to the host: its failure loses nothing.
-		_ = blockdev.Discard(im.file, off, im.clusterSize)
-	}
 	return nil
+}
+
+// lastReferences are the clusters that will be free, and that the host is to hear of. mu
+// is held, shared at least.
+func (im *Image) lastReferences(list []releasedRun) []clusterRun {
+	var out []clusterRun
+	for _, r := range list {
+		if !im.passDiscard[r.reason] {
+			continue
+		}
+		for c := r.first; c < r.end(); c++ {
+			if n, err := im.refcount(c); err != nil || n != uint64(r.refs) {
+				continue
+			}
+			if k := len(out); k > 0 && out[k-1].end() == c {
+				out[k-1].count++
+				continue
+			}
+			out = append(out, clusterRun{c, 1})
+		}
+	}
+	return out
+}
+
+// discardClusters gives clusters back to the host. They still count as used, so that
+// nobody writes to them meanwhile.
+func (im *Image) discardClusters(list []clusterRun) {
+	for _, r := range list {
+		// A hint: its failure loses nothing.
+		_ = blockdev.Discard(im.file, r.first<<im.clusterBits, r.count<<im.clusterBits)
+	}
 }

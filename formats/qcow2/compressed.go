@@ -2,7 +2,6 @@ package qcow2
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"sync"
 
@@ -43,13 +42,13 @@ func (im *Image) readCompressed(e uint64, p []byte, in int64) error {
 		return err
 	}
 	plain := p
-	if in != 0 || int64(len(p)) < im.clusterSize {
-		plain = make([]byte, im.clusterSize)
+	if in != 0 {
+		plain = make([]byte, in+int64(len(p)))
 	}
 	if err := im.inflaters.decompress(im.compression, plain, packed); err != nil {
 		return &blockdev.Error{Kind: blockdev.ErrCorrupt, Op: "read", File: im.name, Offset: c.off, Text: "Compressed cluster cannot be decompressed", Err: err}
 	}
-	if int64(len(p)) < im.clusterSize {
+	if in != 0 {
 		copy(p, plain[in:])
 	}
 	return nil
@@ -65,7 +64,8 @@ type inflaters struct {
 // window that encoders use for one.
 const zstdMaxMemory = 8 << 20
 
-// decompress fills out, a whole cluster, from data, behind which there may be garbage.
+// decompress fills out, the beginning of a cluster, from data, behind which there may be
+// garbage.
 func (d *inflaters) decompress(kind uint8, out, data []byte) error {
 	if kind == compressionZstd {
 		return d.unzstd(out, data)
@@ -95,11 +95,8 @@ func (d *inflaters) unzstd(out, data []byte) error {
 	if err := r.Reset(bytes.NewReader(data)); err != nil {
 		return err
 	}
-	n, err := io.ReadFull(r, out)
-	if n < len(out) && err == nil {
-		err = io.ErrUnexpectedEOF
-	}
-	return errors.Join(err)
+	_, err := io.ReadFull(r, out)
+	return err
 }
 
 // close lets go of the pools.

@@ -147,6 +147,45 @@ func TestACrashLeaksAtWorst(t *testing.T) {
 	}
 }
 
+// TestACrashWhileTheBackingFileChanges leaves the old name or the new one.
+func TestACrashWhileTheBackingFileChanges(t *testing.T) {
+	rec := &flushes{Recorder: blocktest.NewRecorder(nil)}
+	createIn(t, rec, 1<<20, nil, blockdev.Reference{Name: "first name", Format: "raw"})
+	im := open(t, rec, writable)
+	type step struct {
+		durable int
+		ref     string
+	}
+	steps := []step{{rec.Position(), "first name raw"}}
+	for _, ref := range []blockdev.Reference{{Name: "second"}, {Name: strings.Repeat("third", 150), Format: "qcow2"}, {}, {Name: "4", Format: "raw"}} {
+		if err := im.ChangeBackingReference(ref.Name, ref.Format); err != nil {
+			t.Fatal(err)
+		}
+		steps = append(steps, step{rec.last, ref.Name + " " + ref.Format})
+	}
+	err := rec.Replay(blocktest.ReplayOptions{Subsets: 30}, func(file *blocktest.Memory, durable int) error {
+		i := len(steps) - 1
+		for i > 0 && steps[i].durable > durable {
+			i--
+		}
+		if durable < steps[0].durable {
+			return nil
+		}
+		im, err := Open(context.Background(), blockdev.OpenRequest{Filename: "test.qcow2", File: file})
+		if err != nil {
+			return err
+		}
+		got := im.hdr.backingName + " " + im.hdr.backingFormat()
+		if got != steps[i].ref && (i+1 == len(steps) || got != steps[i+1].ref) {
+			return fmt.Errorf("backing file %q after %q", got, steps[i].ref)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
 // TestACrashWhileRefcountsGrow is about images that outgrow their refcount blocks and,
 // twice, their refcount table.
 func TestACrashWhileRefcountsGrow(t *testing.T) {

@@ -175,7 +175,7 @@ func (o *createOptions) validate(r blockdev.CreateRequest) error {
 func writeEmpty(file blockdev.Node, h *header, name string) error {
 	cs := h.clusterSize()
 	h.refTableOffset, h.refTableClusters = cs, 1
-	first, err := h.encode(name)
+	first, err := h.encode(name, 0)
 	if err != nil {
 		return err
 	}

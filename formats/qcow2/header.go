@@ -321,18 +321,20 @@ func (h *header) encodeFixed() []byte {
 
 // encode is the whole first cluster up to the end of the backing file name. The header
 // grows to the current length, as QEMU's does whenever it is rewritten. Section "Header
-// extensions": the name lies between the extensions and the end of the cluster.
-func (h *header) encode(name string) ([]byte, error) {
+// extensions": the name lies between the extensions and the end of the cluster, here not
+// before nameAt.
+func (h *header) encode(name string, nameAt int) ([]byte, error) {
 	if h.version >= 3 && h.length < headerLengthV3 {
 		h.length = headerLengthV3
 	}
 	fixed := h.encodeFixed()
 	limit := int(h.clusterSize()) - len(h.backingName)
 	b, ok := appendExtensions(fixed, h.extensions, limit)
-	if !ok {
+	if !ok || h.backingName != "" && nameAt > limit {
 		return nil, blockdev.Errorf(blockdev.ErrLimit, "write", name, "Header extensions and backing file name do not fit into the first cluster")
 	}
 	if h.backingName != "" {
+		b = append(b, make([]byte, max(nameAt-len(b), 0))...)
 		binary.BigEndian.PutUint64(b[offBackingOffset:], uint64(len(b)))
 		binary.BigEndian.PutUint32(b[offBackingSize:], uint32(len(h.backingName)))
 		b = append(b, h.backingName...)

@@ -1,6 +1,7 @@
 package qcow2
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -161,6 +162,9 @@ func (im *Image) startWriting(o openOptions) error {
 	if im.hdr.incompatible&incompatCorrupt != 0 {
 		return blockdev.Errorf(blockdev.ErrCorrupt, "open", im.name, "qcow2: Image is corrupt; cannot be opened read/write")
 	}
+	if im.version < 3 && o.lazyRefcounts(im.hdr) {
+		return blockdev.Errorf(blockdev.ErrInvalid, "open", im.name, "Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level")
+	}
 	im.writable.Store(true)
 	im.lazy = false
 	if im.hdr.incompatible&incompatDirty != 0 {
@@ -175,7 +179,7 @@ func (im *Image) startWriting(o openOptions) error {
 			return err
 		}
 	}
-	im.lazy = im.version >= 3 && o.lazyRefcounts(im.hdr)
+	im.lazy = o.lazyRefcounts(im.hdr)
 	return nil
 }
 
@@ -404,18 +408,42 @@ func (im *Image) ChangeBackingReference(name, format string) error {
 	})
 }
 
-// rewriteHeader writes h with all its extensions and makes it im's.
+// rewriteHeader writes h with all its extensions and makes it im's. The first sector, with
+// the header, is written last, and the old name is left alone until then where there is
+// room for the new one behind it: so a crash leaves either.
 func (im *Image) rewriteHeader(h *header) error {
-	b, err := h.encode(im.name)
+	old := make([]byte, im.clusterSize)
+	if err := readPadded(im.file, old, 0); err != nil {
+		return err
+	}
+	b, err := h.encode(im.name, 0)
 	if err != nil {
 		return err
 	}
+	extensions := len(b) - len(h.backingName)
+	if im.clusterSize > sectorSize {
+		if beside, err := h.encode(im.name, len(bytes.TrimRight(old, "\x00"))); err == nil {
+			b = beside
+		}
+	}
 	cluster := make([]byte, im.clusterSize)
 	copy(cluster, b)
-	if err := im.writeDurably(0, cluster); err != nil {
+	if len(b) > sectorSize {
+		name := max(len(b)-len(h.backingName), sectorSize)
+		copy(old[sectorSize:max(extensions, sectorSize)], b[sectorSize:])
+		copy(old[name:], b[name:])
+		if err := im.writeDurably(sectorSize, old[sectorSize:]); err != nil {
+			return err
+		}
+	}
+	if err := im.writeDurably(0, cluster[:sectorSize]); err != nil {
 		return err
 	}
 	im.hdr = h
 	im.refersBacking.Store(h.backingName != "")
-	return nil
+	if bytes.Equal(cluster[sectorSize:], old[sectorSize:]) {
+		return nil
+	}
+	_, err = im.file.WriteAt(cluster[sectorSize:], sectorSize)
+	return err
 }

@@ -55,7 +55,10 @@ func (im *Image) readGuest(v view, p []byte, off int64) error {
 func (im *Image) readMapped(v view, m mapping, p []byte, off int64) error {
 	switch m.kind {
 	case clusterNormal:
-		return readPadded(im.file, p, m.host)
+		n := im.inFile(m.host, int64(len(p)))
+		clear(p[n:])
+		_, err := im.file.ReadAt(p[:n], m.host)
+		return err
 	case clusterCompressed:
 		return im.readCompressed(m.entry, p, off&(im.clusterSize-1))
 	case clusterUnallocated:
