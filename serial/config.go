@@ -3,9 +3,10 @@ package serial
 import (
 	"fmt"
 	"net"
-	"regexp"
 	"strings"
 	"time"
+
+	"github.com/qmon/qmon/internal/qemuopts"
 )
 
 // Kind is a kind of character device, as -chardev calls it.
@@ -82,8 +83,6 @@ type MuxHooks struct {
 	CommitAll func() // C-a s
 }
 
-var identifier = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9._-]*$`)
-
 // defaultRing is the size of a ring buffer that was given none, in bytes.
 const defaultRing = 65536
 
@@ -93,9 +92,8 @@ func ParseChardev(arg string) (Config, error) {
 	s := &optionSet{opts: splitOptions(arg, "backend")}
 	id, given := s.get("id")
 	switch backend, ok := s.get("backend"); {
-	case given && !identifier.MatchString(id):
-		return Config{}, fmt.Errorf("Parameter 'id' expects an identifier\n" +
-			"Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.")
+	case given && qemuopts.CheckID(id) != nil:
+		return Config{}, qemuopts.CheckID(id)
 	case !given:
 		s.checkKeys()
 		s.fail("chardev: no id specified")
@@ -208,7 +206,7 @@ func Parse(label, arg string) (Config, error) {
 	if err := s.compat(rest); err != nil {
 		return Config{}, err
 	}
-	s.opts = append(s.opts, option{key: "id", value: label})
+	s.opts = append(s.opts, qemuopts.Pair{Key: "id", Value: label})
 	c, err := s.config()
 	c.Warnings = nil // QEMU has none for these
 	if mon {
@@ -225,7 +223,7 @@ func SerialError(arg string) string {
 
 // compat translates the old kind of string into options.
 func (s *optionSet) compat(arg string) error {
-	add := func(key, value string) { s.opts = append(s.opts, option{key: key, value: value}) }
+	add := func(key, value string) { s.opts = append(s.opts, qemuopts.Pair{Key: key, Value: value}) }
 	backend, rest, hasRest := strings.Cut(arg, ":")
 	switch {
 	case arg == "null", arg == "pty", arg == "stdio", arg == "vc":
@@ -252,16 +250,19 @@ func (s *optionSet) compat(arg string) error {
 // compatTCP translates [host]:port[,option...].
 func (s *optionSet) compatTCP(backend, rest string) error {
 	opts := splitOptions(rest, "address")
-	host, port, err := splitHostPort(opts[0].value)
-	if err != nil || opts[0].key != "address" {
+	if len(opts) == 0 || opts[0].Key != "address" {
 		return ErrSyntax
 	}
+	host, port, err := splitHostPort(opts[0].Value)
+	if err != nil {
+		return err
+	}
 	s.opts = append(s.opts,
-		option{key: "backend", value: "socket"},
-		option{key: "host", value: host},
-		option{key: "port", value: port})
+		qemuopts.Pair{Key: "backend", Value: "socket"},
+		qemuopts.Pair{Key: "host", Value: host},
+		qemuopts.Pair{Key: "port", Value: port})
 	if backend == "telnet" {
-		s.opts = append(s.opts, option{key: "telnet", value: "on"})
+		s.opts = append(s.opts, qemuopts.Pair{Key: "telnet", Value: "on"})
 	}
 	s.opts = append(s.opts, opts[1:]...)
 	return nil

@@ -6,63 +6,23 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/qmon/qmon/internal/qemuopts"
 )
 
-// option is one key=value of a -chardev string.
-type option struct {
-	key, value string
-	// short is how it was spelled if it had no "=": "server", "nowait".
-	short string
-}
-
-// splitOptions cuts a string at its commas; a doubled comma stands for one. The first
-// option, if it has no "=", is the value of first.
-func splitOptions(s, first string) []option {
-	var opts []option
-	for i, word := range splitCommas(s) {
-		key, value, found := strings.Cut(word, "=")
-		switch {
-		case found:
-			opts = append(opts, option{key: key, value: value})
-		case i == 0 && first != "":
-			opts = append(opts, option{key: first, value: word})
-		case word != "":
-			opts = append(opts, shortOption(word))
+// splitOptions reads a -chardev string. The first option, if it has no "=", is the value of
+// first.
+func splitOptions(s, first string) qemuopts.List {
+	list := qemuopts.Parse(s, first)
+	for i, o := range list {
+		switch o.Short { // whose "no" belongs to the name
+		case "delay":
+			list[i].Key, list[i].Value = "nodelay", "off"
+		case "nodelay":
+			list[i].Key, list[i].Value = "nodelay", "on"
 		}
 	}
-	return opts
-}
-
-// shortOption is an option without a value: "server" is server=on, "nowait" is wait=off.
-func shortOption(word string) option {
-	switch word {
-	case "delay":
-		return option{"nodelay", "off", word}
-	case "nodelay":
-		return option{"nodelay", "on", word}
-	}
-	if key, no := strings.CutPrefix(word, "no"); no {
-		return option{key, "off", word}
-	}
-	return option{word, "on", word}
-}
-
-func splitCommas(s string) []string {
-	var words []string
-	var word strings.Builder
-	for i := 0; i < len(s); i++ {
-		switch {
-		case s[i] != ',':
-			word.WriteByte(s[i])
-		case i+1 < len(s) && s[i+1] == ',':
-			word.WriteByte(',')
-			i++
-		default:
-			words = append(words, word.String())
-			word.Reset()
-		}
-	}
-	return append(words, word.String())
+	return list
 }
 
 // chardevOptions are all the keys that a -chardev may have, whatever its backend.
@@ -76,7 +36,7 @@ var chardevOptions = []string{
 
 // optionSet is a list of options being read into a Config. The first error stays.
 type optionSet struct {
-	opts []option
+	opts qemuopts.List
 	err  error
 }
 
@@ -89,22 +49,15 @@ func (s *optionSet) fail(format string, args ...any) {
 // checkKeys refuses options that no character device has.
 func (s *optionSet) checkKeys() {
 	for _, o := range s.opts {
-		if !slices.Contains(chardevOptions, o.key) {
-			s.fail("Invalid parameter '%s'", o.key)
+		if !slices.Contains(chardevOptions, o.Key) {
+			s.fail("Invalid parameter '%s'", o.Key)
 			return
 		}
 	}
 }
 
 // get returns the last value of a key.
-func (s *optionSet) get(key string) (string, bool) {
-	for _, o := range slices.Backward(s.opts) {
-		if o.key == key {
-			return o.value, true
-		}
-	}
-	return "", false
-}
+func (s *optionSet) get(key string) (string, bool) { return s.opts.Get(key) }
 
 func (s *optionSet) str(key string) string {
 	v, _ := s.get(key)
@@ -162,9 +115,9 @@ func (s *optionSet) size(key string, def int64) int64 {
 func (s *optionSet) warnings() []string {
 	var w []string
 	for _, o := range s.opts {
-		if o.short != "" {
+		if o.Short != "" {
 			w = append(w, fmt.Sprintf("short-form boolean option '%s' deprecated\nPlease use %s=%s instead",
-				o.short, o.key, o.value))
+				o.Short, o.Key, o.Value))
 		}
 	}
 	return w

@@ -39,25 +39,8 @@ func openPipe(c Config) (*pipeDevice, error) {
 	}
 	d := &pipeDevice{in: in, out: out, stall: stallWriter{file: out}}
 	d.init(c.ID, true)
-	go d.readLoop()
+	go d.readLoop(in)
 	return d, nil
-}
-
-func (d *pipeDevice) readLoop() {
-	defer RestoreOnPanic()
-	buf := make([]byte, chunk)
-	for {
-		n, err := d.in.Read(buf)
-		if n > 0 && !d.deliver(buf[:n]) {
-			return
-		}
-		if err != nil {
-			if !d.isShut() {
-				d.event(EventClosed)
-			}
-			return
-		}
-	}
 }
 
 // Filename implements Chardev.

@@ -100,6 +100,25 @@ func (p *port) deliver(b []byte) bool {
 	}
 }
 
+// readLoop hands on what comes from r until it ends. The device stays then: there may
+// still be an output.
+func (p *port) readLoop(r io.Reader) {
+	defer RestoreOnPanic()
+	buf := make([]byte, chunk)
+	for {
+		n, err := r.Read(buf)
+		if n > 0 && !p.deliver(buf[:n]) {
+			return
+		}
+		if err != nil {
+			if !p.isShut() {
+				p.event(EventClosed)
+			}
+			return
+		}
+	}
+}
+
 // event tells the front end; opened and closed are remembered for later ones.
 func (p *port) event(e Event) {
 	p.calls.Lock()

@@ -43,27 +43,8 @@ func openStdio(c Config) (*stdio, error) {
 			return nil, err
 		}
 	}
-	go d.readLoop()
+	go d.readLoop(d.in)
 	return d, nil
-}
-
-// readLoop hands on what is typed. When the input ends, the device stays: there is still
-// an output.
-func (d *stdio) readLoop() {
-	defer RestoreOnPanic()
-	buf := make([]byte, chunk)
-	for {
-		n, err := d.in.Read(buf)
-		if n > 0 && !d.deliver(buf[:n]) {
-			return
-		}
-		if err != nil {
-			if !d.isShut() {
-				d.event(EventClosed)
-			}
-			return
-		}
-	}
 }
 
 // Filename implements Chardev.

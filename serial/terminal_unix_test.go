@@ -255,7 +255,7 @@ func TestEndOfStandardInput(t *testing.T) {
 	d := &stdio{in: in}
 	d.init("a", true)
 	f := connectForTest(t, d)
-	go d.readLoop()
+	go d.readLoop(d.in)
 	w.WriteString("last")
 	w.Close()
 	f.wants(t, "<opened>last<closed>")

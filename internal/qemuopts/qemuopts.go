@@ -13,7 +13,11 @@ import (
 )
 
 // Pair is one key and its value.
-type Pair struct{ Key, Value string }
+type Pair struct {
+	Key, Value string
+	// Short is how a switch was spelled that had no value: "server", "nowait".
+	Short string
+}
 
 // List is an option string, in order.
 type List []Pair
@@ -25,17 +29,17 @@ func Parse(s, implied string) List {
 	for first := true; s != ""; first = false {
 		var word string
 		word, s = cutComma(s)
-		key, value, found := strings.Cut(word, "=")
-		switch {
-		case found:
-		case first && implied != "":
-			key, value = implied, word
-		case strings.HasPrefix(word, "no") && len(word) > 2:
-			key, value = word[2:], "off"
-		default:
-			value = "on"
+		p := Pair{Short: word}
+		if key, value, found := strings.Cut(word, "="); found {
+			p = Pair{Key: key, Value: value}
+		} else if first && implied != "" {
+			p = Pair{Key: implied, Value: word}
+		} else if key, off := strings.CutPrefix(word, "no"); off && key != "" {
+			p.Key, p.Value = key, "off"
+		} else {
+			p.Key, p.Value = word, "on"
 		}
-		l = append(l, Pair{key, value})
+		l = append(l, p)
 	}
 	return l
 }

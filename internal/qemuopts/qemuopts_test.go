@@ -12,14 +12,14 @@ func TestParse(t *testing.T) {
 		want        List
 	}{
 		{"", "", nil},
-		{"file=a.img,if=none", "", List{{"file", "a.img"}, {"if", "none"}}},
-		{"file=a,,b.img,id=x", "", List{{"file", "a,b.img"}, {"id", "x"}}},
-		{"virt,aclint=on", "type", List{{"type", "virt"}, {"aclint", "on"}}},
-		{"type=virt", "type", List{{"type", "virt"}}},
-		{"server,nowait", "", List{{"server", "on"}, {"wait", "off"}}},
-		{"file=a=b", "", List{{"file", "a=b"}}},
-		{"file=,id=x", "", List{{"file", ""}, {"id", "x"}}},
-		{"a,,", "type", List{{"type", "a,"}}},
+		{"file=a.img,if=none", "", List{{Key: "file", Value: "a.img"}, {Key: "if", Value: "none"}}},
+		{"file=a,,b.img,id=x", "", List{{Key: "file", Value: "a,b.img"}, {Key: "id", Value: "x"}}},
+		{"virt,aclint=on", "type", List{{Key: "type", Value: "virt"}, {Key: "aclint", Value: "on"}}},
+		{"type=virt", "type", List{{Key: "type", Value: "virt"}}},
+		{"server,nowait", "", List{{"server", "on", "server"}, {"wait", "off", "nowait"}}},
+		{"file=a=b", "", List{{Key: "file", Value: "a=b"}}},
+		{"file=,id=x", "", List{{Key: "file", Value: ""}, {Key: "id", Value: "x"}}},
+		{"a,,", "type", List{{Key: "type", Value: "a,"}}},
 	} {
 		if d := cmp.Diff(c.want, Parse(c.in, c.implied)); d != "" {
 			t.Errorf("Parse(%q): %s", c.in, d)
