@@ -86,9 +86,10 @@ type loader struct {
 
 // piece is bytes that a reset puts at an address of RAM or ROM.
 type piece struct {
-	name string
-	addr uint64
-	data []byte
+	name    string
+	addr    uint64
+	data    []byte
+	segment bool // of an ELF program
 }
 
 // newLoader places everything, or says what does not fit.
@@ -96,7 +97,7 @@ func newLoader(b *Board, boot Boot) (*loader, error) {
 	l := &loader{memory: b.machine.Memory()}
 	end, start := uint64(RAMBase), uint64(RAMBase)
 	if boot.Firmware != nil {
-		p, err := place(boot.Firmware, RAMBase)
+		p, err := l.place(boot.Firmware, RAMBase)
 		if err != nil {
 			return nil, err
 		}
@@ -110,7 +111,7 @@ func newLoader(b *Board, boot Boot) (*loader, error) {
 		fixed:  b.machine.Clock().Reproducible(),
 	}
 	if boot.Kernel != nil {
-		p, err := place(boot.Kernel, alignUp(end, kernelAlign))
+		p, err := l.place(boot.Kernel, alignUp(end, kernelAlign))
 		if err != nil {
 			return nil, err
 		}
@@ -123,7 +124,7 @@ func newLoader(b *Board, boot Boot) (*loader, error) {
 	if boot.Initrd != nil {
 		at := entry + min(b.ram.Size/2, initrdSpace)
 		tree.initrdStart, tree.initrdEnd = at, at+uint64(len(boot.Initrd.Data))
-		l.pieces = append(l.pieces, piece{boot.Initrd.Name, at, boot.Initrd.Data})
+		l.pieces = append(l.pieces, piece{name: boot.Initrd.Name, addr: at, data: boot.Initrd.Data})
 	}
 	dtb, err := tree.encode()
 	if err != nil {
@@ -131,8 +132,8 @@ func newLoader(b *Board, boot Boot) (*loader, error) {
 	}
 	treeAddr := (min(RAMBase+b.ram.Size, treeLimit) - uint64(len(dtb))) &^ (kernelAlign - 1)
 	l.pieces = append(l.pieces,
-		piece{"fdt", treeAddr, dtb},
-		piece{"mrom.reset", romBase, resetVector(start, treeAddr, entry)})
+		piece{name: "fdt", addr: treeAddr, data: dtb},
+		piece{name: "mrom.reset", addr: romBase, data: resetVector(start, treeAddr, entry)})
 	return l, l.check()
 }
 

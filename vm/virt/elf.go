@@ -5,6 +5,7 @@ import (
 	"debug/elf"
 	"fmt"
 	"io"
+	"slices"
 )
 
 // maxSegments bounds the segments of an ELF program; real ones have a handful.
@@ -18,7 +19,16 @@ type placed struct {
 }
 
 // place gives an ELF program the addresses that it asks for, and anything else the one
-// given.
+// given. Segments where nothing is are left out, as compilers add some that no machine
+// needs.
+func (l *loader) place(image *Image, at uint64) (placed, error) {
+	p, err := place(image, at)
+	p.pieces = slices.DeleteFunc(p.pieces, func(p piece) bool {
+		return p.segment && l.memory.Find(p.addr) == nil && l.memory.Find(p.addr+uint64(len(p.data))-1) == nil
+	})
+	return p, err
+}
+
 func place(image *Image, at uint64) (placed, error) {
 	if bytes.HasPrefix(image.Data, []byte(elf.ELFMAG)) {
 		p, err := placeELF(image)
@@ -28,7 +38,7 @@ func place(image *Image, at uint64) (placed, error) {
 		return p, nil
 	}
 	return placed{
-		pieces: []piece{{image.Name, at, image.Data}},
+		pieces: []piece{{name: image.Name, addr: at, data: image.Data}},
 		entry:  at,
 		end:    at + uint64(len(image.Data)),
 	}, nil
@@ -60,7 +70,7 @@ func placeELF(image *Image) (placed, error) {
 			return out, err
 		}
 		name := fmt.Sprintf("%s ELF program header segment %d", image.Name, i)
-		out.pieces = append(out.pieces, piece{name, prog.Paddr, data})
+		out.pieces = append(out.pieces, piece{name: name, addr: prog.Paddr, data: data, segment: true})
 		out.end = max(out.end, prog.Paddr+prog.Memsz)
 		// The entry is a virtual address; nothing is mapped yet.
 		if f.Entry >= prog.Vaddr && f.Entry-prog.Vaddr < prog.Memsz {

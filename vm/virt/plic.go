@@ -25,13 +25,18 @@ const (
 )
 
 // plic collects the devices' interrupt lines and tells each context whether one of those
-// that it has enabled is pending. Lines are levels: a source is pending while its line is
-// high and nobody has claimed it.
+// that it has enabled is pending.
+//
+// The specification leaves to the gateway in front of each source what a line means
+// (section 1.3). Here it is what QEMU 7.2 does, measured: whenever a device raises its
+// line, even one that is high, the source becomes pending, also while it is being handled;
+// only a claim ends that. A line that merely stays high does not interrupt again. xv6
+// relies on it, which never acknowledges its UART's transmitter.
 type plic struct {
 	lines [plicContexts]vm.IRQ // MEIP, SEIP
 
-	level     [plicWords]uint32
-	claimed   [plicWords]uint32
+	pending   [plicWords]uint32
+	claimed   [plicWords]uint32 // and not completed
 	priority  [plicSources]uint32
 	enable    [plicContexts][plicWords]uint32
 	threshold [plicContexts]uint32
@@ -49,9 +54,8 @@ func newPLIC(machine, supervisor vm.IRQ) *plic {
 
 func (p *plic) Name() string { return "riscv.sifive.plic" }
 
-// Reset forgets everything but the levels, which belong to the devices.
 func (p *plic) Reset() {
-	*p = plic{lines: p.lines, level: p.level}
+	*p = plic{lines: p.lines}
 	p.update()
 }
 
@@ -59,26 +63,19 @@ func (p *plic) Reset() {
 func (p *plic) source(n int) vm.IRQ {
 	word, bit := n/32, uint32(1)<<(n%32)
 	return func(level bool) {
-		was := p.level[word]
-		if level {
-			p.level[word] |= bit
-		} else {
-			p.level[word] &^= bit
-		}
-		if p.level[word] != was {
+		if level && p.pending[word]&bit == 0 {
+			p.pending[word] |= bit
 			p.update()
 		}
 	}
 }
-
-func (p *plic) pending(word int) uint32 { return p.level[word] &^ p.claimed[word] }
 
 // best is the enabled pending source of highest priority above the threshold, the lowest
 // number of equals; 0 if there is none.
 func (p *plic) best(context int) int {
 	best, highest := 0, p.threshold[context]
 	for w := range plicWords {
-		for set := p.pending(w) & p.enable[context][w]; set != 0; set &= set - 1 {
+		for set := p.pending[w] &^ p.claimed[w] & p.enable[context][w]; set != 0; set &= set - 1 {
 			n := w*32 + bits.TrailingZeros32(set)
 			if p.priority[n] > highest {
 				best, highest = n, p.priority[n]
@@ -97,6 +94,7 @@ func (p *plic) update() {
 func (p *plic) claim(context int) int {
 	n := p.best(context)
 	if n != 0 {
+		p.pending[n/32] &^= 1 << (n % 32)
 		p.claimed[n/32] |= 1 << (n % 32)
 		p.update()
 	}
@@ -120,7 +118,7 @@ func (p *plic) ReadMMIO(off uint64, size int) (uint64, error) {
 		return uint64(p.priority[off/4]), nil
 	}
 	if w := (off - plicPending) / 4; off >= plicPending && w < plicWords {
-		return uint64(p.pending(int(w))), nil
+		return uint64(p.pending[w]), nil
 	}
 	if reg := p.enableWord(off); reg != nil {
 		return uint64(*reg), nil
@@ -202,8 +200,8 @@ func (p *plic) Describe() vm.Description {
 
 func (p *plic) States() []vm.State { return []vm.State{plicState{p}} }
 
-// plicState is the section "riscv_sifive_plic". The devices' lines are not in it: devices
-// are loaded after it and set theirs.
+// plicState is the section "riscv_sifive_plic". Devices are loaded after it and raise
+// their lines again: that may be an interrupt too many, but never one too few.
 type plicState struct{ p *plic }
 
 type plicFields struct {
@@ -224,9 +222,8 @@ func (s plicState) Check(any, uint32) error { return nil }
 
 func (s plicState) Save() (any, error) {
 	p := s.p
-	f := &plicFields{Priority: p.priority, Threshold: p.threshold, Claimed: p.claimed}
+	f := &plicFields{Priority: p.priority, Threshold: p.threshold, Pending: p.pending, Claimed: p.claimed}
 	for w := range plicWords {
-		f.Pending[w] = p.pending(w)
 		for c := range plicContexts {
 			f.Enable[c*plicWords+w] = p.enable[c][w]
 		}
@@ -236,7 +233,7 @@ func (s plicState) Save() (any, error) {
 
 func (s plicState) Load(state any, _ uint32) error {
 	f, p := state.(*plicFields), s.p
-	p.threshold, p.claimed, p.level = f.Threshold, f.Claimed, f.Pending
+	p.threshold, p.claimed, p.pending = f.Threshold, f.Claimed, f.Pending
 	for n := range p.priority {
 		p.priority[n] = f.Priority[n] & plicPriorities
 	}

@@ -130,7 +130,9 @@ func (u *uart) loop() bool   { return u.mcr&mcrLoop != 0 }
 // trigger is how many received bytes cause an interrupt.
 func (u *uart) trigger() int { return [...]int{1, 4, 8, 14}[u.fcr>>6] }
 
-// update works out the interrupt that matters most, and sets the line.
+// update works out the interrupt that matters most, and sets the line. It is called where
+// something has happened that can interrupt, and nowhere else: the PLIC counts a line
+// raised again as an event.
 func (u *uart) update() {
 	kind := byte(iirNone)
 	switch {
@@ -182,8 +184,10 @@ func (u *uart) read(reg uint64) byte {
 		return u.mcr
 	case uartLSR:
 		lsr := u.lsr
-		u.lsr &^= lsrBreak | lsrOverrun
-		u.update()
+		if lsr&(lsrBreak|lsrOverrun) != 0 {
+			u.lsr &^= lsrBreak | lsrOverrun
+			u.update()
+		}
 		return lsr
 	case uartMSR:
 		return u.readModem()
@@ -216,8 +220,10 @@ func (u *uart) readModem() byte {
 		return u.mcr&0x0c<<4 | u.mcr&0x02<<3 | u.mcr&0x01<<5
 	}
 	msr := u.msr
-	u.msr &^= msrDeltas
-	u.update()
+	if msr&msrDeltas != 0 {
+		u.msr &^= msrDeltas
+		u.update()
+	}
 	return msr
 }
 
