@@ -255,7 +255,7 @@ func (s *optionSet) compatTCP(backend, rest string) error {
 	}
 	host, port, err := splitHostPort(opts[0].Value)
 	if err != nil {
-		return err
+		return ErrSyntax
 	}
 	s.opts = append(s.opts,
 		qemuopts.Pair{Key: "backend", Value: "socket"},
