@@ -73,8 +73,8 @@ func (c *codeCache) page(base uint64, r *vm.Region) *codePage {
 
 // end puts the marks behind the page.
 func (p *codePage) end() {
-	p.ops[pageParcels].code = opLeave
-	p.ops[pageParcels+1].code = opLeave
+	p.ops[pageParcels] = marker(opLeave)
+	p.ops[pageParcels+1] = marker(opLeave)
 }
 
 // undecode forgets all ops of the page. Stores to it need not be looked at any more.
@@ -147,7 +147,7 @@ func (c *codeCache) decode(p *codePage, i uint32) {
 	case isCompressed(low):
 		p.ops[i] = decode(low)
 	case at+4 > pageSize:
-		p.ops[i] = op{code: opCross, len: 2}
+		p.ops[i] = marker(opCross)
 	default:
 		p.ops[i] = decode(le.Uint32(p.bytes[at:]))
 	}
@@ -166,11 +166,11 @@ type singleStep struct {
 func (s *singleStep) set(i, word uint32) *codeOps {
 	if s.ops[0].code == opUndecoded {
 		for k := range s.ops {
-			s.ops[k].code = opLeave
+			s.ops[k] = marker(opLeave)
 		}
 	}
 	if s.at != i || s.word != word || s.ops[i].code == opLeave {
-		s.ops[s.at] = op{code: opLeave}
+		s.ops[s.at] = marker(opLeave)
 		s.ops[i] = decode(word)
 		s.at, s.word = i, word
 	}

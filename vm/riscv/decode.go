@@ -12,10 +12,16 @@ type op struct {
 	// rounding mode and third operand of floating-point instructions.
 	raw  uint32
 	code opcode
+	// dispatch is what the run loop switches on: code, plus compressed for an instruction of
+	// 16 bits.
+	dispatch opcode
 	// rd is sink where the instruction names x0.
 	rd, rs1, rs2 uint8
 	len          uint8 // in parcels: 1 or 2
 }
+
+// compressed is added to the opcode of a compressed instruction for dispatch.
+const compressed = opCount
 
 // sink is where results for x0 go: register files have room for any uint8 index, so
 // neither x0 nor a bounds check needs a branch.
@@ -106,12 +112,15 @@ func decode(word uint32) op {
 		raw, length = word&0xffff, 1
 		word = expand(uint16(raw))
 	}
-	o := op{raw: raw, len: length, code: opIllegal}
+	o := op{raw: raw, len: length, code: opIllegal, dispatch: opIllegal}
 	in := lookup(word)
 	if in == nil {
 		return o
 	}
-	o.code = in.code
+	o.code, o.dispatch = in.code, in.code
+	if length == 1 {
+		o.dispatch += compressed
+	}
 	o.rd = uint8(word >> 7 & 31)
 	o.rs1 = uint8(word >> 15 & 31)
 	o.rs2 = uint8(word >> 20 & 31)
@@ -144,3 +153,6 @@ func (f format) immediate(w uint32) int32 {
 	}
 	return 0
 }
+
+// marker is an op that is no instruction but steers the run loop.
+func marker(code opcode) op { return op{code: code, dispatch: code} }

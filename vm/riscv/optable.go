@@ -182,6 +182,8 @@ const (
 	opFCLASSD
 	opFMVDX
 	opFCVTDS
+
+	opCount
 )
 
 // instructions is the decode table: RV64GC after expansion of compressed ones. Section

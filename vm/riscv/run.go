@@ -81,19 +81,23 @@ func (h *Hart) leaveAt(page uint64, i uint32, left int64) int64 {
 // only outside. This is the one hot function: it is long because a case per instruction in
 // one switch is what the compiler turns into a single jump through a table. There is one
 // call in it after which the loop goes on, so that what is live across it is stored on the
-// stack there and not before every instruction.
+// stack there and not before every instruction. The length of an instruction is the
+// constant of a case, not a value to be loaded: the next op can be fetched early.
 func (h *Hart) runOps(ops *codeOps, left int64) int64 {
 	var (
 		pageVA = h.pc &^ pageMask
 		i      = uint32(h.pc & pageMask / 2)
 		o      *op
-		next   uint32
+		step   uint32
 	)
 	for left > 0 {
 		o = &ops[i]
 		left--
-		next = i + uint32(o.len)
-		switch o.code {
+		step = 2
+		switch o.dispatch {
+		case opADDI + compressed:
+			step = 1
+			fallthrough
 		case opADDI:
 			h.x[o.rd] = h.x[o.rs1] + uint64(o.imm)
 		case opSLTI:
@@ -104,14 +108,29 @@ func (h *Hart) runOps(ops *codeOps, left int64) int64 {
 			h.x[o.rd] = h.x[o.rs1] ^ uint64(o.imm)
 		case opORI:
 			h.x[o.rd] = h.x[o.rs1] | uint64(o.imm)
+		case opANDI + compressed:
+			step = 1
+			fallthrough
 		case opANDI:
 			h.x[o.rd] = h.x[o.rs1] & uint64(o.imm)
+		case opSLLI + compressed:
+			step = 1
+			fallthrough
 		case opSLLI:
 			h.x[o.rd] = h.x[o.rs1] << (uint64(o.imm) & 63)
+		case opSRLI + compressed:
+			step = 1
+			fallthrough
 		case opSRLI:
 			h.x[o.rd] = h.x[o.rs1] >> (uint64(o.imm) & 63)
+		case opSRAI + compressed:
+			step = 1
+			fallthrough
 		case opSRAI:
 			h.x[o.rd] = uint64(int64(h.x[o.rs1]) >> (uint64(o.imm) & 63))
+		case opADDIW + compressed:
+			step = 1
+			fallthrough
 		case opADDIW:
 			h.x[o.rd] = word(h.x[o.rs1] + uint64(o.imm))
 		case opSLLIW:
@@ -120,8 +139,14 @@ func (h *Hart) runOps(ops *codeOps, left int64) int64 {
 			h.x[o.rd] = word(uint64(uint32(h.x[o.rs1]) >> (uint64(o.imm) & 31)))
 		case opSRAIW:
 			h.x[o.rd] = uint64(int64(int32(h.x[o.rs1]) >> (uint64(o.imm) & 31)))
+		case opADD + compressed:
+			step = 1
+			fallthrough
 		case opADD:
 			h.x[o.rd] = h.x[o.rs1] + h.x[o.rs2]
+		case opSUB + compressed:
+			step = 1
+			fallthrough
 		case opSUB:
 			h.x[o.rd] = h.x[o.rs1] - h.x[o.rs2]
 		case opSLL:
@@ -130,18 +155,33 @@ func (h *Hart) runOps(ops *codeOps, left int64) int64 {
 			h.x[o.rd] = bit(int64(h.x[o.rs1]) < int64(h.x[o.rs2]))
 		case opSLTU:
 			h.x[o.rd] = bit(h.x[o.rs1] < h.x[o.rs2])
+		case opXOR + compressed:
+			step = 1
+			fallthrough
 		case opXOR:
 			h.x[o.rd] = h.x[o.rs1] ^ h.x[o.rs2]
 		case opSRL:
 			h.x[o.rd] = h.x[o.rs1] >> (h.x[o.rs2] & 63)
 		case opSRA:
 			h.x[o.rd] = uint64(int64(h.x[o.rs1]) >> (h.x[o.rs2] & 63))
+		case opOR + compressed:
+			step = 1
+			fallthrough
 		case opOR:
 			h.x[o.rd] = h.x[o.rs1] | h.x[o.rs2]
+		case opAND + compressed:
+			step = 1
+			fallthrough
 		case opAND:
 			h.x[o.rd] = h.x[o.rs1] & h.x[o.rs2]
+		case opADDW + compressed:
+			step = 1
+			fallthrough
 		case opADDW:
 			h.x[o.rd] = word(h.x[o.rs1] + h.x[o.rs2])
+		case opSUBW + compressed:
+			step = 1
+			fallthrough
 		case opSUBW:
 			h.x[o.rd] = word(h.x[o.rs1] - h.x[o.rs2])
 		case opSLLW:
@@ -176,15 +216,24 @@ func (h *Hart) runOps(ops *codeOps, left int64) int64 {
 			h.x[o.rd] = remw(h.x[o.rs1], h.x[o.rs2])
 		case opREMUW:
 			h.x[o.rd] = remuw(h.x[o.rs1], h.x[o.rs2])
+		case opLUI + compressed:
+			step = 1
+			fallthrough
 		case opLUI:
 			h.x[o.rd] = uint64(o.imm)
 		case opAUIPC:
 			h.x[o.rd] = pageVA + uint64(i)*2 + uint64(o.imm)
+		case opBEQ + compressed:
+			step = 1
+			fallthrough
 		case opBEQ:
 			if h.x[o.rs1] == h.x[o.rs2] {
 				i += uint32(o.imm)
 				goto jumped
 			}
+		case opBNE + compressed:
+			step = 1
+			fallthrough
 		case opBNE:
 			if h.x[o.rs1] != h.x[o.rs2] {
 				i += uint32(o.imm)
@@ -210,19 +259,28 @@ func (h *Hart) runOps(ops *codeOps, left int64) int64 {
 				i += uint32(o.imm)
 				goto jumped
 			}
+		case opJAL + compressed:
+			step = 1
+			fallthrough
 		case opJAL:
-			h.x[o.rd] = pageVA + uint64(next)*2
+			h.x[o.rd] = pageVA + uint64(i+step)*2
 			i += uint32(o.imm)
 			goto jumped
+		case opJALR + compressed:
+			step = 1
+			fallthrough
 		case opJALR:
 			pc := (h.x[o.rs1] + uint64(o.imm)) &^ 1
-			h.x[o.rd] = pageVA + uint64(next)*2
+			h.x[o.rd] = pageVA + uint64(i+step)*2
 			i = uint32(pc & pageMask / 2)
 			if pc&^pageMask == pageVA {
 				continue
 			}
 			pageVA = pc &^ pageMask
 			goto newPage
+		case opLD + compressed:
+			step = 1
+			fallthrough
 		case opLD:
 			va := h.x[o.rs1] + uint64(o.imm)
 			if p := h.dataCtx.load.find(va, 7); p != nil {
@@ -230,6 +288,9 @@ func (h *Hart) runOps(ops *codeOps, left int64) int64 {
 				break
 			}
 			goto slow
+		case opLW + compressed:
+			step = 1
+			fallthrough
 		case opLW:
 			va := h.x[o.rs1] + uint64(o.imm)
 			if p := h.dataCtx.load.find(va, 3); p != nil {
@@ -272,6 +333,9 @@ func (h *Hart) runOps(ops *codeOps, left int64) int64 {
 				break
 			}
 			goto slow
+		case opSD + compressed:
+			step = 1
+			fallthrough
 		case opSD:
 			va := h.x[o.rs1] + uint64(o.imm)
 			if p := h.dataCtx.store.find(va, 7); p != nil {
@@ -279,6 +343,9 @@ func (h *Hart) runOps(ops *codeOps, left int64) int64 {
 				break
 			}
 			goto slow
+		case opSW + compressed:
+			step = 1
+			fallthrough
 		case opSW:
 			va := h.x[o.rs1] + uint64(o.imm)
 			if p := h.dataCtx.store.find(va, 3); p != nil {
@@ -307,7 +374,7 @@ func (h *Hart) runOps(ops *codeOps, left int64) int64 {
 		default:
 			goto slow
 		}
-		i = next
+		i += step
 		continue
 	jumped:
 		if i < pageParcels {
@@ -333,7 +400,7 @@ func (h *Hart) runOps(ops *codeOps, left int64) int64 {
 		if !h.execSlow(o) {
 			return left
 		}
-		i = next
+		i += uint32(o.len)
 	}
 	return h.leaveAt(pageVA, i, left)
 }
