@@ -3,22 +3,12 @@ package system
 import (
 	"fmt"
 	"io"
-	"runtime/debug"
+
+	"github.com/qmon/qmon/internal/release"
 )
 
-// QEMUVersion is the release whose behaviour is followed.
-const QEMUVersion = "7.2.22"
-
-// version is qmon's own, from the build.
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "(devel)"
-}
-
 func printVersion(_ *options, _ string, out io.Writer) error {
-	fmt.Fprintf(out, "QEMU emulator version %s (behaviour followed by qmon)\nqmon %s\n", QEMUVersion, version())
+	fmt.Fprintf(out, "QEMU emulator version %s (behaviour followed by qmon)\nqmon %s\n", release.QEMU, release.Version())
 	return errDone
 }
 

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 
 	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/internal/release"
 	"github.com/qmon/qmon/monitor"
 	"github.com/qmon/qmon/savevm"
 	"github.com/qmon/qmon/serial"
@@ -103,8 +104,8 @@ func (e *emulator) build(o *options) error {
 		Gate:        e.storage.gate,
 		Drives:      e.storage.builder,
 		Chardevs:    e.consoles.set.All,
-		Version:     QEMUVersion,
-		Package:     "qmon " + version(),
+		Version:     release.QEMU,
+		Package:     "qmon " + release.Version(),
 		HistoryFile: monitor.HistoryPath(),
 		Stdout:      os.Stdout,
 	})
