@@ -55,28 +55,33 @@ func dumpFile(b *strings.Builder, letter string, names []string, values []uint64
 	}
 }
 
+// registerFile has the places of general and floating-point registers by number and by
+// ABI name: below 32 those of x, from there on those of f.
+var registerFile = func() map[string]int {
+	m := map[string]int{"fp": 8}
+	for i := range 32 {
+		m[xNames[i]], m[fmt.Sprintf("x%d", i)] = i, i
+		m[fNames[i]], m[fmt.Sprintf("f%d", i)] = 32+i, 32+i
+	}
+	return m
+}()
+
 // Register implements vm.RegisterDumper: pc, general and floating-point registers by
 // number or ABI name, control and status registers by name.
 func (h *Hart) Register(name string) (uint64, bool) {
 	if name == "pc" {
 		return h.pc, true
 	}
-	if name == "fp" {
-		name = "s0"
-	}
-	for i := range 32 {
-		switch name {
-		case xNames[i], fmt.Sprintf("x%d", i):
+	if i, ok := registerFile[name]; ok {
+		if i < 32 {
 			return h.x[i], true
-		case fNames[i], fmt.Sprintf("f%d", i):
-			return h.f[i], true
 		}
+		return h.f[i-32], true
 	}
-	n, ok := csrNumbers[name]
-	if !ok {
-		return 0, false
+	if n, ok := csrNumbers[name]; ok {
+		return csrTable[n].read(h), true
 	}
-	return csrTable[n].read(h), true
+	return 0, false
 }
 
 // WordSize implements vm.RegisterDumper.

@@ -63,7 +63,7 @@ func (h *Hart) execSlow(o *op) bool {
 		h.takeException()
 		return false
 	}
-	if h.recheck {
+	if h.recheck || h.kicked.Load() { // a device has something for the machine
 		h.pc += uint64(o.len) * 2
 		return false
 	}

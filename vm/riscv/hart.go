@@ -1,22 +1,3 @@
-// Package riscv is a RISC-V hart: RV64GC (I M A F D C, Zicsr, Zifencei) with machine,
-// supervisor and user mode, physical memory protection, Sv39 and Sv48.
-//
-//	            +--------------------- Hart ---------------------+
-//	pc -------> | fetch TLB -> code page of decoded ops -> runOps| one big switch
-//	            |                                    |           |
-//	x, f, csrs  | <-------- arithmetic --------------+           |
-//	            | load/store TLB -> bytes of RAM     |           |
-//	            |     | miss                         | trap      |
-//	            |  page walk, PMP, devices        enter handler  |
-//	            +------------------------------------------------+
-//
-// Instructions are decoded once into ops of 16 bytes, one array per physical page of code
-// ([codePage]). Stores into such pages, DMA ([vm.Region.Watch]) and FENCE.I make ops
-// undecoded again. Loads and stores that hit the software TLB touch RAM directly; all else
-// goes through slow paths that translate, check and may trap.
-//
-// The specifications meant by section numbers are the unprivileged one of 20191213 and the
-// privileged one, version 1.12 (20211203).
 package riscv
 
 import (
@@ -96,7 +77,8 @@ func New(c Config) *Hart {
 }
 
 // Reset implements vm.CPU (privileged specification, 3.4). General registers become 0 as
-// well, so that every run is the same.
+// well, so that every run is the same. It must not be called from within Run: a device
+// that a store tells to reset the machine posts the reset (vm.Machine.RequestReset).
 func (h *Hart) Reset() {
 	lines := h.csrs.lines
 	h.x, h.f = [256]uint64{}, [256]uint64{}

@@ -70,7 +70,7 @@ func TestKick(t *testing.T) {
 	if n, why := h.Run(100); n != 100 || why != vm.ExitBudget {
 		t.Errorf("after that: Run = %d, %d", n, why)
 	}
-	go h.Kick()
+	go h.Kick() // while it runs
 	for {
 		if _, why := h.Run(1 << 40); why == vm.ExitKick {
 			return
@@ -201,6 +201,13 @@ func TestStoreIntoCode(t *testing.T) {
 	h.Run(3)
 	if h.x[10] != before+100 {
 		t.Errorf("after DMA: a0 grew by %d, want 100", h.x[10]-before)
+	}
+	put(ram, 0, addi(10, 10, 200))
+	ram.Wrote(0, ram.Size) // more than there are pages of code
+	h.pc, before = ramBase, h.x[10]
+	h.Run(1)
+	if h.x[10] != before+200 {
+		t.Errorf("after DMA to all of RAM: a0 grew by %d, want 200", h.x[10]-before)
 	}
 	put(ram, 0, addi(10, 10, 7))
 	put(ram, 0x40, insFENCEI)
@@ -379,6 +386,62 @@ func TestMisalignedDeviceAccess(t *testing.T) {
 		if h.csrs.mcause != cause || h.csrs.mtval != 0x1002 || h.csrs.mepc != pc {
 			t.Errorf("mcause %d, mtval %#x", h.csrs.mcause, h.csrs.mtval)
 		}
+	}
+}
+
+// TestFloatStatus shows that FS off makes floating-point instructions and registers
+// illegal, and what makes it dirty.
+func TestFloatStatus(t *testing.T) {
+	const (
+		fsInitial, fsDirty = 1 << fsShift, 3 << fsShift
+		fadd               = 0x02000053              // fadd.d f0, f0, f0, rne
+		toInt              = 0xc2001553              // fcvt.w.d a0, f0, rtz
+		readFlags          = 0x00102573              // frflags a0
+		badMode            = 0x02005053              // fadd.d with rounding mode 5
+		classify           = 0xe2001553              // fclass.d a0, f0
+		half               = uint64(0x3fe0 << 48)    // inexact as an integer
+		one                = uint64(0x3ff0000 << 36) // exact
+	)
+	for _, c := range []struct {
+		name    string
+		fs      uint64
+		ins     uint32
+		f0      uint64
+		illegal bool
+		after   uint64
+	}{
+		{"off", 0, fadd, one, true, 0},
+		{"off, CSR", 0, readFlags, one, true, 0},
+		{"result", fsInitial, fadd, one, false, fsDirty},
+		{"flags", fsInitial, toInt, half, false, fsDirty},
+		{"no flags", fsInitial, toInt, one, false, fsInitial},
+		{"CSR read", fsInitial, readFlags, one, false, fsInitial},
+		{"integer result", fsInitial, classify, one, false, fsInitial},
+		{"rounding mode 5", fsInitial, badMode, one, true, fsInitial},
+	} {
+		h, ram := newHart(t, 1<<12)
+		h.csrs.mstatus, h.f[0] = c.fs, c.f0
+		put(ram, 0, c.ins)
+		h.Run(1)
+		if illegal := h.csrs.mcause == excIllegal; illegal != c.illegal || h.csrs.mstatus&mstatusFS != c.after {
+			t.Errorf("%s: illegal %t, mstatus %#x", c.name, illegal, h.csrs.mstatus)
+		}
+	}
+}
+
+// TestStoreToROM passes without effect.
+func TestStoreToROM(t *testing.T) {
+	var mem vm.Memory
+	rom, err := mem.AddROM("rom", 0x1000, 0x1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := New(Config{ResetPC: 0x1000, Memory: &mem})
+	put(rom, 0, encS(0x23, 3, 12, 13, 0x20), encI(0x03, 3, 10, 12, 0x20))
+	h.x[12], h.x[13], h.x[10] = 0x1000, 7, 9
+	h.Run(2)
+	if h.x[10] != 0 || h.csrs.mcause != 0 {
+		t.Errorf("reads %d, mcause %d", h.x[10], h.csrs.mcause)
 	}
 }
 

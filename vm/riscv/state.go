@@ -52,7 +52,7 @@ type hartState struct{ hart *Hart }
 func (s hartState) Section() vm.Section { return s.hart.section("cpu", 5) }
 
 func (s hartState) New() any {
-	return &hartFields{PMP: &pmpFieldsV1{}, Hyper: &hyperFields{}, EnvCfg: &envCfgFields{}, Debug: &debugFields{}}
+	return &hartFields{PMP: &pmpSection{}, Hyper: &hyperFields{}, EnvCfg: &envCfgFields{}, Debug: &debugFields{}}
 }
 
 func (s hartState) Save() (any, error) {
@@ -76,7 +76,7 @@ func (s hartState) Save() (any, error) {
 	f.MCountInhibit = bit(c.cycle.stopped) | bit(c.instret.stopped)<<2
 	f.PMUCtrs[0] = pmuFields{Value: c.cycle.value(h.executed)}
 	f.PMUCtrs[2] = pmuFields{Value: c.instret.value(h.executed)}
-	f.PMP = &pmpFieldsV1{}
+	f.PMP = &pmpSection{}
 	for i := range f.PMP.Entries {
 		f.PMP.Entries[i] = pmpEntryFields{h.pmp.addr[i], h.pmp.cfg[i]}
 	}

@@ -152,6 +152,37 @@ func TestStateRefused(t *testing.T) {
 	}
 }
 
+// FuzzState has streams with anything in them loaded: what Check accepts can be loaded,
+// executed and saved.
+func FuzzState(f *testing.F) {
+	h, _ := newHart(f, 1<<12)
+	saved, err := hartState{h}.Save()
+	if err != nil {
+		f.Fatal(err)
+	}
+	stream, err := vmstate.Marshal("cpu", 5, saved)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(stream)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		h, _ := newHart(t, 1<<12)
+		s := hartState{h}
+		fields := s.New()
+		if vmstate.Unmarshal(data, "cpu", 5, fields) != nil || s.Check(fields, 5) != nil {
+			return
+		}
+		if err := s.Load(fields, 5); err != nil {
+			t.Fatal(err)
+		}
+		h.Run(100)
+		if _, err := s.Save(); err != nil {
+			t.Fatal(err)
+		}
+		h.DumpRegisters()
+	})
+}
+
 // TestDumpRegisters pins the layout of info registers.
 func TestDumpRegisters(t *testing.T) {
 	h, _ := newHart(t, 1<<20)

@@ -73,7 +73,7 @@ type hartFields struct {
 	FromHost      uint64        `vmstate:"env.mfromhost"`
 	ToHost        uint64        `vmstate:"env.mtohost"`
 	STimeCmp      uint64        `vmstate:"env.stimecmp"`
-	PMP           *pmpFieldsV1  `vmstate:"cpu/pmp,subsection=1"`
+	PMP           *pmpSection   `vmstate:"cpu/pmp,subsection=1"`
 	Hyper         *hyperFields  `vmstate:"cpu/hyper,subsection=2"`
 	EnvCfg        *envCfgFields `vmstate:"cpu/envcfg,subsection=1"`
 	Debug         *debugFields  `vmstate:"cpu/debug,subsection=2"`
@@ -88,7 +88,7 @@ type pmuFields struct {
 	Started bool   `vmstate:"started"`
 }
 
-type pmpFieldsV1 struct {
+type pmpSection struct {
 	Entries [pmpCount]pmpEntryFields `vmstate:"env.pmp_state.pmp,struct=cpu/pmp/entry,version=1"`
 }
 
