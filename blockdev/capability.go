@@ -172,10 +172,13 @@ type Informer interface {
 // ImageInfo is what Informer tells. Absent things are zero.
 type ImageInfo struct {
 	ClusterSize int64 // bytes
-	Encrypted   bool
-	Compressed  bool // all clusters are compressed (streamOptimized and the like)
-	DirtyFlag   bool
-	Corrupt     bool
+	// VMStateOffset is where the area of VMStateStore begins in the format's own count of
+	// guest bytes; 0 for none.
+	VMStateOffset int64
+	Encrypted     bool
+	Compressed    bool // all clusters are compressed (streamOptimized and the like)
+	DirtyFlag     bool
+	Corrupt       bool
 	// Specific is the format's own part: ordered fields, or nil.
 	Specific []InfoField
 }
@@ -216,4 +219,16 @@ type Limits struct {
 	DiscardAlignment int64 // preferred for Discard
 	OptimalTransfer  int64
 	MaxTransfer      int64
+}
+
+// Breaker suspends requests at events of a driver above it ("l2_update"), for tests.
+// Fallback: none.
+type Breaker interface {
+	// SetBreakpoint suspends the next request that meets the event, under a tag.
+	SetBreakpoint(event, tag string) error
+	RemoveBreakpoint(tag string) error
+	// Resume lets the request of that tag go on.
+	Resume(tag string) error
+	// WaitSuspended returns when a request is suspended under the tag, or ctx is done.
+	WaitSuspended(ctx context.Context, tag string) error
 }

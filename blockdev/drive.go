@@ -189,8 +189,11 @@ func (d *Drive) RequestEject(force bool) {
 
 // Resize changes the size of the medium (smaller, too) between requests, and tells the
 // device. ErrNoMedium if there is none.
-func (d *Drive) Resize(size int64) error {
-	if err := d.resize(size); err != nil {
+func (d *Drive) Resize(size int64) error { return d.ResizeWith(size, ResizeOptions{Shrink: true}) }
+
+// ResizeWith is Resize with options.
+func (d *Drive) ResizeWith(size int64, o ResizeOptions) error {
+	if err := d.resize(size, o); err != nil {
 		return err
 	}
 	if events := d.listener(); events != nil {
@@ -199,7 +202,7 @@ func (d *Drive) Resize(size int64) error {
 	return nil
 }
 
-func (d *Drive) resize(size int64) error {
+func (d *Drive) resize(size int64, o ResizeOptions) error {
 	resume := d.Drain()
 	defer resume()
 	v := d.Medium()
@@ -209,7 +212,7 @@ func (d *Drive) resize(size int64) error {
 	case !v.Mode().Writable:
 		return Errorf(ErrReadOnly, "resize", d.config.Name, "Block node is read-only")
 	}
-	return Resize(v.Node, size, ResizeOptions{Shrink: true})
+	return Resize(v.Node, size, o)
 }
 
 // Attach names the device that uses the drive (a QOM path, or any name of the

@@ -33,9 +33,15 @@ func (info *Info) Text() string {
 		b.WriteString("Snapshot list:\n" + SnapshotTable(info.Snapshots))
 	}
 	if len(info.Specific) > 0 {
-		b.WriteString("Format specific information:\n")
-		writeFields(&b, info.Specific, 1)
+		b.WriteString("Format specific information:\n" + info.SpecificText())
 	}
+	return b.String()
+}
+
+// SpecificText renders the format's own part, a line a value.
+func (info *Info) SpecificText() string {
+	var b strings.Builder
+	writeFields(&b, info.Specific, 1)
 	return b.String()
 }
 

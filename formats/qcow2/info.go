@@ -26,10 +26,11 @@ func (im *Image) Info() (blockdev.ImageInfo, error) {
 			blockdev.InfoField{Key: "extended-l2", Value: false})
 	}
 	return blockdev.ImageInfo{
-		ClusterSize: im.clusterSize,
-		DirtyFlag:   h.incompatible&incompatDirty != 0,
-		Corrupt:     corrupt,
-		Specific:    fields,
+		ClusterSize:   im.clusterSize,
+		VMStateOffset: im.vmStateBase(im.Size()),
+		DirtyFlag:     h.incompatible&incompatDirty != 0,
+		Corrupt:       corrupt,
+		Specific:      fields,
 	}, nil
 }
 
