@@ -1,0 +1,157 @@
+package server
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/qmon/qmon/blockdev/nbd/protocol"
+)
+
+// Sizes of a connection's buffers, in bytes: several requests, or answers, in one system
+// call where they are small; what is larger goes past them.
+const (
+	readBuffer  = 32 << 10
+	writeBuffer = 32 << 10
+)
+
+// conn is one client.
+type conn struct {
+	server  *Server
+	socket  net.Conn
+	nc      net.Conn // socket, or TLS over it once that was started
+	r       *bufio.Reader
+	closing atomic.Bool
+	ended   chan struct{} // closed when run has returned
+
+	// What the handshake agreed on; fixed afterwards. export is set under the server's lock.
+	export   *Export
+	mode     protocol.ReplyMode
+	contexts contextSet
+	secure   bool
+	noZeroes bool
+
+	crew crew
+
+	// The sending side.
+	writeMu sync.Mutex
+	w       *bufio.Writer
+	senders atomic.Int32 // goroutines that want writeMu, or have it
+}
+
+func newConn(s *Server, nc net.Conn) *conn {
+	c := &conn{server: s, socket: nc, ended: make(chan struct{})}
+	c.use(nc)
+	return c
+}
+
+// use reads from and writes to nc from here on.
+func (c *conn) use(nc net.Conn) {
+	c.nc = nc
+	c.r = bufio.NewReaderSize(nc, readBuffer)
+	c.w = bufio.NewWriterSize(nc, writeBuffer)
+}
+
+// close ends the connection; requests that were begun go on without an answer.
+func (c *conn) close() {
+	c.closing.Store(true)
+	_ = c.socket.Close() // not through TLS, which would wait for the peer
+}
+
+// run serves the client from its first byte to its last.
+func (c *conn) run() {
+	defer close(c.ended)
+	defer c.server.ended(c)
+	defer func() { _ = c.socket.Close() }() // it is at its end
+	err := c.nc.SetDeadline(time.Now().Add(c.server.o.HandshakeTimeout))
+	if err == nil {
+		err = c.handshake()
+	}
+	if err == nil && c.export != nil {
+		if err = c.nc.SetDeadline(time.Time{}); err == nil {
+			err = c.transmit()
+		}
+	}
+	if err != nil && !c.closing.Load() && !errors.Is(err, io.EOF) {
+		c.server.logf(err)
+	}
+}
+
+// send writes an answer: head, and data if there is any. Small answers of several
+// goroutines go out together.
+func (c *conn) send(head, data []byte) error {
+	c.senders.Add(1)
+	c.writeMu.Lock()
+	defer c.writeMu.Unlock()
+	return c.sendLocked(head, data, c.senders.Add(-1) == 0)
+}
+
+// sendLocked is send for who has writeMu; last says that nobody else is about to send.
+func (c *conn) sendLocked(head, data []byte, last bool) error {
+	if len(head)+len(data) <= c.w.Available() {
+		_, _ = c.w.Write(head) // fits the buffer
+		_, _ = c.w.Write(data)
+		if !last {
+			return nil
+		}
+		return c.flush()
+	}
+	if err := c.flush(); err != nil {
+		return err
+	}
+	parts := net.Buffers{head, data}
+	_, err := parts.WriteTo(c.nc)
+	return err
+}
+
+// flush sends what is buffered. The deadline holds for what is written next as well.
+func (c *conn) flush() error {
+	if err := c.nc.SetWriteDeadline(time.Now().Add(c.server.o.IOTimeout)); err != nil {
+		return err
+	}
+	return c.w.Flush()
+}
+
+// receive fills p with bytes that the client has promised, in time.
+func (c *conn) receive(p []byte) error {
+	if c.r.Buffered() >= len(p) {
+		_, err := io.ReadFull(c.r, p)
+		return err
+	}
+	if err := c.nc.SetReadDeadline(time.Now().Add(c.server.o.IOTimeout)); err != nil {
+		return err
+	}
+	if _, err := io.ReadFull(c.r, p); err != nil {
+		return unexpected(err)
+	}
+	return c.nc.SetReadDeadline(time.Time{})
+}
+
+// unexpected turns the end of the stream within a message into an error.
+func unexpected(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// skip reads n promised bytes and forgets them.
+func (c *conn) skip(n uint64) error {
+	held := buffers.get(min(n, skipPiece))
+	defer buffers.put(held)
+	for n > 0 {
+		k := min(n, skipPiece)
+		if err := c.receive((*held)[:k]); err != nil {
+			return err
+		}
+		n -= k
+	}
+	return nil
+}
+
+// skipPiece is how much is skipped at once, in bytes.
+const skipPiece = 64 << 10
