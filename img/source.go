@@ -84,14 +84,14 @@ func (s Session) openIn(ctx context.Context, g *blockdev.Graph, src Source, a ac
 		return nil, couldNotOpen(src.label(), err)
 	}
 	if a.writable && v.Probed && v.Driver.Name == "raw" {
-		s.warn(probedRawWarning(src.label()))
+		s.warn(ProbedRawWarning(src.label()))
 	}
 	return v, nil
 }
 
-// probedRawWarning says why writing to an image of guessed format is restricted: a guest
+// ProbedRawWarning says why writing to an image of guessed format is restricted: a guest
 // could write another format's header into it, and the next probe would believe that.
-func probedRawWarning(name string) string {
+func ProbedRawWarning(name string) string {
 	return "WARNING: Image format was not specified for '" + name + "' and probing guessed raw.\n" +
 		"         Automatically detecting the format is dangerous for raw images, write operations on block 0 will be restricted.\n" +
 		"         Specify the 'raw' format explicitly to remove the restrictions.\n"

@@ -3,6 +3,7 @@
 //
 //	qmon ...                 the emulator    qemu-system-riscv64, qemu-system-x86_64
 //	qmon img ...             disk images     qemu-img
+//	qmon io ...              disk exerciser  qemu-io
 package main
 
 import (
@@ -12,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/qmon/qmon/cmd/qmon/img"
+	"github.com/qmon/qmon/cmd/qmon/io"
 	"github.com/qmon/qmon/cmd/qmon/system"
 )
 
@@ -24,14 +26,18 @@ func run(argv []string) int {
 	switch prog {
 	case "qemu-img":
 		return img.Main(prog, args)
-	case "qemu-io", "qemu-nbd":
+	case "qemu-io":
+		return io.Main(prog, args)
+	case "qemu-nbd":
 		return notYet(prog)
 	}
 	if len(args) > 0 {
 		switch args[0] {
 		case "img":
 			return img.Main(prog+" img", args[1:])
-		case "io", "nbd":
+		case "io":
+			return io.Main(prog+" io", args[1:])
+		case "nbd":
 			return notYet(prog + " " + args[0])
 		}
 	}

@@ -1,0 +1,184 @@
+// Package io is the command line of qemu-io: `qmon io ...`, or the program called as
+// qemu-io.
+//
+//	argv -> options -> open -> qemuio.Exerciser <- -c "read 0 512", or a prompt
+//
+// What the commands do lies in package qemuio; here are those that open and close files.
+package io
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/term"
+
+	"github.com/qmon/qmon/blockdev"
+	_ "github.com/qmon/qmon/blockdev/all" // protocols
+	_ "github.com/qmon/qmon/formats/all"  // formats
+	"github.com/qmon/qmon/internal/release"
+	"github.com/qmon/qmon/monitor"
+	"github.com/qmon/qmon/qemuio"
+	"github.com/qmon/qmon/serial"
+)
+
+const (
+	statusOK     = 0
+	statusFailed = 1
+)
+
+const prompt = "qemu-io> "
+
+// Main runs one command line and returns the exit status. prog is how messages call the
+// program; args follow it.
+func Main(prog string, args []string) int {
+	t := &tool{prog: prog, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
+	t.edit = term.IsTerminal(int(os.Stdin.Fd()))
+	return t.main(args)
+}
+
+// tool is one run of the program.
+type tool struct {
+	prog           string
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	edit           bool // lines are typed at a terminal
+
+	graph     blockdev.Graph
+	exerciser *qemuio.Exerciser
+	ended     bool // quit was given
+}
+
+func (t *tool) main(args []string) int {
+	o, err := parse(args)
+	switch {
+	case errors.Is(err, errHelp):
+		fmt.Fprint(t.stdout, t.help())
+		return statusOK
+	case errors.Is(err, errVersion):
+		fmt.Fprintf(t.stdout, "qemu-io version %s (behaviour followed by qmon %s)\n", release.QEMU, release.Version())
+		return statusOK
+	case errors.Is(err, errUsage):
+		t.report(err)
+		fmt.Fprint(t.stdout, t.help())
+		return statusFailed
+	case err != nil:
+		t.report(err)
+		return statusFailed
+	}
+	t.exerciser = qemuio.New(nil, qemuio.Config{
+		Out: t.stdout, Err: t.stderr, Console: t.stdout,
+		Report: func(text string) { fmt.Fprintf(t.stderr, "%s: %s\n", t.prog, text) },
+	})
+	t.addCommands()
+	ctx := context.Background()
+	if o.filename != nil {
+		if err := t.open(ctx, o.openFlags); err != nil {
+			t.report(err)
+			return statusFailed
+		}
+	}
+	status := t.run(ctx, o.commands)
+	t.exerciser.Wait()
+	if err := t.close(); err != nil {
+		t.report(err)
+		status = statusFailed
+	}
+	return status
+}
+
+// report prints an error behind the program's name.
+func (t *tool) report(err error) {
+	if text := blockdev.Message(err); text != "" {
+		fmt.Fprintf(t.stderr, "%s: %s\n", t.prog, text)
+	}
+}
+
+// run runs the commands, or those that are typed if there are none.
+func (t *tool) run(ctx context.Context, commands []string) int {
+	status := statusOK
+	do := func(line string) {
+		if t.exerciser.Run(ctx, line) != nil {
+			status = statusFailed
+		}
+	}
+	for _, c := range commands {
+		if t.ended {
+			return status
+		}
+		do(c)
+	}
+	if len(commands) > 0 {
+		return status
+	}
+	if err := t.prompt(do); err != nil {
+		t.report(err)
+		return statusFailed
+	}
+	return status
+}
+
+// prompt reads lines until their end, or quit.
+func (t *tool) prompt(do func(line string)) error {
+	if t.edit {
+		return t.promptTerminal(do)
+	}
+	in := bufio.NewReader(t.stdin)
+	for !t.ended {
+		fmt.Fprint(t.stdout, prompt)
+		line, err := in.ReadString('\n')
+		if line != "" {
+			do(strings.TrimSuffix(line, "\n"))
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// promptTerminal is prompt with line editing.
+func (t *tool) promptTerminal(do func(line string)) (err error) {
+	console, err := serial.Open(serial.Config{ID: "stdio", Kind: serial.KindStdio, Signal: true})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, console.Close()) }()
+	editor, err := monitor.NewLineEditor(console, monitor.EditorConfig{Complete: t.complete})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, editor.Close()) }()
+	t.exerciser.SetConfig(qemuio.Config{
+		Out: editor, Err: editor, Console: editor,
+		Report: func(text string) { fmt.Fprintf(editor, "%s: %s\n", t.prog, text) },
+	})
+	for !t.ended {
+		line, err := editor.ReadLine(prompt)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		do(line)
+	}
+	return nil
+}
+
+// complete finds the commands that begin with line.
+func (t *tool) complete(line string) (n int, words []string) {
+	for _, name := range t.exerciser.Names() {
+		if strings.HasPrefix(name, line) {
+			words = append(words, name)
+		}
+	}
+	return len(line), words
+}

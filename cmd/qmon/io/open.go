@@ -1,0 +1,152 @@
+package io
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/img"
+	"github.com/qmon/qmon/internal/qemuopts"
+	"github.com/qmon/qmon/qemuio"
+)
+
+// addCommands adds the commands that only a program of its own has.
+func (t *tool) addCommands() {
+	t.exerciser.Add(qemuio.Command{
+		Name: "open", Alias: "o", Args: "[-rsCnkU] [-t cache] [-d discard] [-o options] [path]",
+		Help: "open the file specified by path", Details: openDetails,
+		MinArgs: 1, MaxArgs: qemuio.Any, Options: "snCro:ki:t:d:U", NoFile: true, Run: t.openCommand,
+	})
+	t.exerciser.Add(qemuio.Command{Name: "close", Alias: "c", Help: "close the current open file", Run: t.closeCommand})
+	t.exerciser.Add(qemuio.Command{
+		Name: "quit", Alias: "q", Help: "exit the program", MaxArgs: qemuio.Any, NoFile: true,
+		Run: func(context.Context, *qemuio.Exerciser, *qemuio.Call) error {
+			t.ended = true
+			return nil
+		},
+	})
+}
+
+const openDetails = `
+ 'open -r -o driver=qcow2 a.qcow2' opens an image for reading only.
+
+ -r  for reading only
+ -s  write to a temporary file and leave the image as it is
+ -C  keep what is read from a backing file in the image
+ -n  go around the host's cache, as -t none
+ -t  cache mode: none, writeback, writethrough, directsync or unsafe
+ -d  unmap (pass discards on) or ignore
+ -i  threads, native or io_uring; accepted, without effect
+ -k  as -i native
+ -U  accept that others are writing; with -r
+ -o  options of the image, and of what is below it
+`
+
+func (t *tool) openCommand(ctx context.Context, e *qemuio.Exerciser, c *qemuio.Call) error {
+	flags := newFlags()
+	for _, o := range c.Options {
+		if o.Letter == 'o' {
+			for _, p := range qemuopts.Parse(o.Value, "") {
+				flags.options[p.Key] = p.Value
+			}
+			continue
+		}
+		if err := flags.option(o); err != nil {
+			return qemuio.Fail(err.Error(), err)
+		}
+	}
+	switch len(c.Args) {
+	case 0:
+		flags.filename = new(string)
+	case 1:
+		flags.filename = &c.Args[0]
+	default:
+		return c.Usage()
+	}
+	if e.Drive() != nil {
+		return qemuio.Fail("file open already, try 'help close'", nil)
+	}
+	if err := t.open(ctx, flags); err != nil {
+		return qemuio.Fail(blockdev.Message(err), err)
+	}
+	return nil
+}
+
+func (t *tool) closeCommand(context.Context, *qemuio.Exerciser, *qemuio.Call) error { return t.close() }
+
+// open opens what the flags say and makes it the exerciser's drive.
+func (t *tool) open(ctx context.Context, f openFlags) error {
+	v, err := t.openVertex(ctx, f)
+	if err != nil {
+		text := "can't open"
+		if *f.filename != "" || len(f.options) == 1 && f.options["driver"] != "" {
+			text += " device " + *f.filename
+		}
+		return &blockdev.Error{Op: "open", File: *f.filename, Offset: blockdev.NoOffset, Text: text, Err: err}
+	}
+	d := blockdev.NewDrive(blockdev.DriveConfig{Cache: f.cache, ReadOnly: f.readOnly})
+	if err := d.Insert(v); err != nil {
+		return errors.Join(err, v.Unref())
+	}
+	t.exerciser.SetDrive(d)
+	return nil
+}
+
+func (t *tool) openVertex(ctx context.Context, f openFlags) (*blockdev.Vertex, error) {
+	writable := !f.readOnly
+	switch {
+	case f.nativeAIO && !f.cache.Direct:
+		return nil, errors.New("aio=native was specified, but it requires cache.direct=on, which was not specified.")
+	case f.copyOnRead && f.readOnly:
+		return nil, errors.New("Can't use copy-on-read on read-only device")
+	case f.copyOnRead:
+		return nil, errors.New("copy-on-read is not supported yet")
+	}
+	v, err := t.graph.Open(ctx, *f.filename, blockdev.OpenOptions{
+		Options: f.options.Clone(),
+		Gate:    blockdev.FollowGate{},
+		Mode: blockdev.Mode{
+			Writable:   writable && !f.snapshot,
+			Cache:      f.cache,
+			Unmap:      f.unmap,
+			ForceShare: f.forceShare,
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if f.snapshot {
+		return t.overlay(ctx, v)
+	}
+	if writable && !v.Mode().Writable {
+		return nil, errors.Join(blockdev.Errorf(blockdev.ErrReadOnly, "open", v.Filename, "Block node is read-only"), v.Unref())
+	}
+	if writable && v.Probed && v.Driver.Name == "raw" {
+		fmt.Fprint(t.stderr, img.ProbedRawWarning(*f.filename))
+	}
+	return v, nil
+}
+
+// overlay puts a temporary file over v.
+func (t *tool) overlay(ctx context.Context, v *blockdev.Vertex) (*blockdev.Vertex, error) {
+	o, err := t.graph.OpenOverlay(ctx, v, "")
+	if err != nil {
+		return nil, errors.Join(err, v.Unref())
+	}
+	return o, nil
+}
+
+// close closes the file, if one is open.
+func (t *tool) close() error {
+	d := t.exerciser.Drive()
+	if d == nil {
+		return nil
+	}
+	t.exerciser.SetDrive(nil)
+	v, err := d.Remove()
+	if v != nil {
+		err = errors.Join(err, v.Unref())
+	}
+	return err
+}
