@@ -11,6 +11,9 @@ func (r clusterRun) end() int64 { return r.first + r.count }
 // them, and sets their refcounts to 1. mu is held. The clusters are not on disk as used
 // before the next commit, and nothing on disk may refer to them before that.
 func (im *Image) allocate(want int64, exact bool) (clusterRun, error) {
+	if want == 0 {
+		return clusterRun{}, nil // the table of an empty disk
+	}
 	run, err := im.findFree(im.freeHint, want, exact)
 	if err != nil {
 		return clusterRun{}, err
@@ -69,6 +72,9 @@ func (im *Image) takeClusters(run clusterRun) error {
 			return err
 		}
 	}
+	for _, r := range p.unused {
+		im.giveBack(r)
+	}
 	return nil
 }
 
@@ -80,6 +86,7 @@ type refPlan struct {
 	blocks map[int64]int64 // refcount block number -> its cluster
 	order  []int64         // keys of blocks
 	move   *refTableMove
+	unused []clusterRun // of runs: tables that were planned too small
 }
 
 // cover adds blocks until every run, those of the new blocks included, is covered.
@@ -151,6 +158,9 @@ func (p *refPlan) growTable(b int64) error {
 	r, err := p.take(clusters)
 	if err != nil {
 		return err
+	}
+	if p.move != nil {
+		p.unused = append(p.unused, clusterRun{p.move.off >> p.im.clusterBits, p.move.clusters})
 	}
 	p.move = &refTableMove{off: r.first << p.im.clusterBits, clusters: clusters}
 	return nil

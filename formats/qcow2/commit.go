@@ -160,6 +160,9 @@ func encodeEntries(entries []uint64) []byte {
 
 // run does the I/O of a commit. No lock but commitMu is needed.
 func (im *Image) run(w *writeBack) error {
+	if err := im.checkWritable("flush"); err != nil {
+		return err
+	}
 	if err := im.writeTables(w.refBlocks); err != nil {
 		return err
 	}

@@ -245,6 +245,34 @@ func TestResizeRefuses(t *testing.T) {
 	}
 }
 
+// TestEmptyDisk: an image of size 0 has no L1 table at all.
+func TestEmptyDisk(t *testing.T) {
+	m := create(t, 0, nil)
+	im := open(t, m, writable)
+	empty, err := im.CreateSnapshot(blockdev.Snapshot{Name: "empty"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkClean(t, im)
+	if _, err := im.WriteVMState(pattern(1, 1000), 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := im.CreateSnapshot(blockdev.Snapshot{Name: "state only", VMStateSize: 1000}); err != nil {
+		t.Fatal(err)
+	}
+	if err := im.Resize(1<<20, blockdev.ResizeOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := im.ApplySnapshot(empty.ID); err != nil || im.Size() != 0 {
+		t.Fatal(im.Size(), err)
+	}
+	checkClean(t, im)
+	if err := im.Close(); err != nil {
+		t.Fatal(err)
+	}
+	agreeWithQEMU(t, save(t, m), nil)
+}
+
 // TestRefcountsMayRunOut: a cluster of a 1-bit image cannot be shared.
 func TestRefcountsMayRunOut(t *testing.T) {
 	im := open(t, create(t, 1<<20, blockdev.Options{"refcount_bits": "1"}), writable)

@@ -167,6 +167,16 @@ func (im *Image) startWriting(o openOptions) error {
 	}
 	im.writable.Store(true)
 	im.lazy = false
+	if err := im.prepareHeader(); err != nil {
+		im.writable.Store(false)
+		return err
+	}
+	im.lazy = o.lazyRefcounts(im.hdr)
+	return nil
+}
+
+// prepareHeader does what the feature bits ask of those who write.
+func (im *Image) prepareHeader() error {
 	if im.hdr.incompatible&incompatDirty != 0 {
 		if err := im.rebuildRefcounts(); err != nil {
 			return err
@@ -174,13 +184,10 @@ func (im *Image) startWriting(o openOptions) error {
 	}
 	// Section "Header", autoclear_features: what we do not keep up to date, bitmaps among
 	// it, must not be taken for valid after we have written.
-	if im.hdr.autoclear != 0 {
-		if err := im.setFeatures(offAutoclear, &im.hdr.autoclear, 0); err != nil {
-			return err
-		}
+	if im.hdr.autoclear == 0 {
+		return nil
 	}
-	im.lazy = o.lazyRefcounts(im.hdr)
-	return nil
+	return im.setFeatures(offAutoclear, &im.hdr.autoclear, 0)
 }
 
 // setFeatures stores a feature field in the header, durably.
@@ -236,10 +243,25 @@ func (im *Image) Size() int64 { return im.size.Load() }
 
 // Flush writes back all metadata and makes it and all data durable.
 func (im *Image) Flush() error {
-	if !im.writable.Load() {
-		return im.file.Flush()
+	if im.writable.Load() {
+		return im.commit()
 	}
-	return im.commit()
+	im.mu.RLock()
+	err := im.lost()
+	im.mu.RUnlock()
+	if err != nil {
+		return err
+	}
+	return im.file.Flush()
+}
+
+// lost is the error for metadata that cannot be written any more, since the image turned
+// out to be corrupt, or its header could not be written. mu is held.
+func (im *Image) lost() error {
+	if im.writable.Load() || !im.unwritten() {
+		return nil
+	}
+	return blockdev.Errorf(blockdev.ErrReadOnly, "flush", im.name, "Metadata cannot be written after an earlier error")
 }
 
 // Close writes everything back. The node must not be in use any more. After a failure it
@@ -264,7 +286,7 @@ func (im *Image) Close() error {
 // stopWriting brings the file to rest: everything written, refcounts right, not dirty.
 func (im *Image) stopWriting() error {
 	if !im.writable.Load() {
-		return nil
+		return im.lost()
 	}
 	im.lazy = false
 	if im.suspect {
@@ -299,7 +321,7 @@ func (im *Image) exclusive(f func() error) error {
 // caches, so that they stay within bounds.
 func (im *Image) update(f func() error) error {
 	im.mu.Lock()
-	if im.l2Cache.crowded() || !im.lazy && im.refCache.crowded() {
+	if im.l2Cache.crowded() || im.refCache.crowded() {
 		im.mu.Unlock()
 		if err := im.commit(); err != nil {
 			return err

@@ -84,6 +84,11 @@ func (im *Image) coverCluster(cluster int64) error {
 		}
 		im.freeHint = max(im.freeHint, r.end())
 	}
+	for _, r := range p.unused {
+		if err := im.addRefcount(r.first, r.count, -1); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -202,7 +202,7 @@ func (im *Image) growL1(n int64) error {
 // replaceL1 writes an L1 table to a new place and makes the header point to it, together
 // with the size of the disk. commitMu and mu are held.
 func (im *Image) replaceL1(entries []uint64, size int64) error {
-	run, err := im.allocate(max(im.clustersFor(int64(len(entries))*8), 1), true)
+	run, err := im.allocate(im.clustersFor(int64(len(entries))*8), true)
 	if err != nil {
 		return err
 	}
@@ -221,9 +221,7 @@ func (im *Image) replaceL1(entries []uint64, size int64) error {
 		return err
 	}
 	im.l1 = l1Table{off: off, entries: entries, dirty: map[int]struct{}{}}
-	if old != 0 {
-		im.release(old>>im.clusterBits, oldClusters, 1, discardOther)
-	}
+	im.release(old>>im.clusterBits, oldClusters, 1, discardOther)
 	return nil
 }
 
