@@ -117,7 +117,7 @@ func (s *Session) dump(ctx context.Context, sp space, addr uint64, f format) err
 		s.Printf("%0*x:", s.addressDigits(sp), addr)
 		if err != nil {
 			s.Println(" Cannot access memory")
-			return nil
+			return nil //nolint:nilerr // the dump says where it ends
 		}
 		s.Println(f.line(p))
 		addr += uint64(len(p))
@@ -138,7 +138,7 @@ func (s *Session) disassemble(ctx context.Context, sp space, addr uint64, count 
 		code, err := s.code(sp, addr)
 		if err != nil {
 			s.Printf("%0*x: Cannot access memory\n", s.addressDigits(sp), addr)
-			return nil
+			return nil //nolint:nilerr // the listing says where it ends
 		}
 		text, n := cpu.Disassemble(addr, code)
 		if n <= 0 || n > len(code) {
