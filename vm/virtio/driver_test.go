@@ -137,6 +137,7 @@ func (d *driver) negotiate(features uint64) {
 func (d *driver) setUpQueue(size int) {
 	d.t.Helper()
 	d.size, d.nextDesc, d.nextAvail, d.seenUsed = size, 0, 0, 0
+	d.put(ringBase, make([]byte, 0x4000))
 	d.write(regQueueSelect, 0)
 	d.write(regQueueSize, uint32(size))
 	d.desc = ringBase

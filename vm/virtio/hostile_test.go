@@ -83,7 +83,6 @@ func TestHostileRings(t *testing.T) {
 				if done := d.completed(); len(done) != 0 {
 					t.Error("a stopped device works")
 				}
-				d.put(d.desc, make([]byte, 0x2000))
 				d.start(0, 8)
 				if status, _ := d.do(d.request(blkRead, 0, 512, true)...); status != statusOK {
 					t.Errorf("after a reset: status %d", status)
