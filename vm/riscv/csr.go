@@ -57,7 +57,6 @@ const (
 	misaExt  = 1<<0 | 1<<2 | 1<<3 | 1<<5 | 1<<8 | 1<<12 | 1<<18 | 1<<20
 
 	envcfgFIOM = 1 // fences of I/O order memory too: they always do here
-	counterIR  = 1<<0 | 1<<2
 )
 
 // counter is mcycle or minstret: it counts what the hart executes, unless inhibited.
@@ -103,10 +102,6 @@ type csrState struct {
 	menvcfg, senvcfg uint64
 	fflags, frm      uint8
 	cycle, instret   counter
-}
-
-func resetCSRs() csrState {
-	return csrState{}
 }
 
 func (c *csrState) mip() uint64 { return c.soft | c.lines }

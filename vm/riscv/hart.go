@@ -83,8 +83,7 @@ func (h *Hart) Reset() {
 	lines := h.csrs.lines
 	h.x, h.f = [256]uint64{}, [256]uint64{}
 	h.pc, h.priv = h.config.ResetPC, modeM
-	h.csrs = resetCSRs()
-	h.csrs.lines = lines
+	h.csrs = csrState{lines: lines}
 	h.pmp = pmp{}
 	h.reserved = reservation{}
 	h.foreign = resetForeign()

@@ -130,6 +130,7 @@ func (h *Hart) physical(va, size uint64, acc access) (uint64, bool) {
 	return m.pa, true
 }
 
+// readBytes reads an integer of 1, 2, 4 or 8 bytes.
 func readBytes(b []byte, size uint64) uint64 {
 	switch size {
 	case 1:
@@ -138,12 +139,11 @@ func readBytes(b []byte, size uint64) uint64 {
 		return uint64(le.Uint16(b))
 	case 4:
 		return uint64(le.Uint32(b))
-	case 8:
-		return le.Uint64(b)
 	}
-	panic("riscv: bad access size")
+	return le.Uint64(b)
 }
 
+// writeBytes writes an integer of 1, 2, 4 or 8 bytes.
 func writeBytes(b []byte, size, v uint64) {
 	switch size {
 	case 1:
@@ -152,7 +152,7 @@ func writeBytes(b []byte, size, v uint64) {
 		le.PutUint16(b, uint16(v))
 	case 4:
 		le.PutUint32(b, uint32(v))
-	case 8:
+	default:
 		le.PutUint64(b, v)
 	}
 }

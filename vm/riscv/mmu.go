@@ -38,7 +38,6 @@ const (
 const (
 	satpModeShift = 60
 	satpPPN       = 1<<44 - 1
-	satpASID      = 0xffff << 44
 	satpBare      = 0
 	satpSv39      = 8
 	satpSv48      = 9

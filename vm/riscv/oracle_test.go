@@ -73,12 +73,12 @@ func needOracle(t *testing.T) {
 // checkProgram makes a program, runs it on both sides and compares.
 func checkProgram(t *testing.T, kind string, seed uint64, n int) {
 	t.Helper()
-	image, _ := assemble(t, kind, seed, n)
+	image := assemble(t, kind, seed, n)
 	compareOutput(t, runQEMU(t, image), runImage(t, image))
 }
 
 // assemble makes the flat image of a random program.
-func assemble(t *testing.T, kind string, seed uint64, n int) (image []byte, file string) {
+func assemble(t *testing.T, kind string, seed uint64, n int) []byte {
 	t.Helper()
 	frame, err := os.ReadFile("testdata/random.S.in")
 	if err != nil {
@@ -92,14 +92,11 @@ func assemble(t *testing.T, kind string, seed uint64, n int) (image []byte, file
 	command(t, "riscv64-linux-gnu-gcc", "-march=rv64gc", "-mabi=lp64d", "-nostdlib", "-static", "-fno-pic", "-Wl,-Ttext=0x80000000",
 		"-Wl,--build-id=none", "-o", object, source)
 	command(t, "riscv64-linux-gnu-objcopy", "-O", "binary", object, flat)
-	image, err = os.ReadFile(flat)
+	image, err := os.ReadFile(flat)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if save := os.Getenv("QMON_KEEP_RANDOM"); save != "" {
-		command(t, "cp", source, object, flat, save)
-	}
-	return image, flat
+	return image
 }
 
 func command(t *testing.T, name string, args ...string) {
@@ -218,7 +215,7 @@ func writeRandomPrograms(t *testing.T) {
 	needOracle(t)
 	for kind := range randomKinds {
 		for seed := range uint64(3) {
-			image, _ := assemble(t, kind, seed, 250)
+			image := assemble(t, kind, seed, 250)
 			name := fmt.Sprintf("testdata/riscv/%s-%d", kind, seed)
 			gzipTo(t, name+".bin.gz", image)
 			gzipTo(t, name+".out.gz", []byte(runQEMU(t, image)))
