@@ -1,0 +1,76 @@
+package formattest
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/blockdev/blocktest"
+)
+
+// RunGolden reads the images in testdata/DRIVER, which other tools made: its contents.txt
+// has a line for each, the SHA-256 of the disk and the file's name.
+func RunGolden(t *testing.T, driver string) {
+	dir := filepath.Join("..", "..", "testdata", driver)
+	list, err := os.ReadFile(filepath.Join(dir, "contents.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := blockdev.LookupDriver(driver)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(list)) {
+		want, name, _ := strings.Cut(strings.TrimSpace(line), " ")
+		t.Run(name, func(t *testing.T) {
+			n, err := d.Open(context.Background(), blockdev.OpenRequest{Filename: name, File: load(t, dir, name)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if b, ok := n.(blockdev.Backed); ok && b.BackingReference().Name != "" {
+				b.SetBacking(load(t, dir, b.BackingReference().Name))
+			}
+			// Both ways: the driver's own, and the engine's, which goes by Map.
+			for _, read := range []func(p []byte, off int64) (int, error){
+				n.ReadAt,
+				func(p []byte, off int64) (int, error) { return blockdev.Read(n, p, off) },
+			} {
+				p := make([]byte, n.Size())
+				if _, err := read(p, 0); err != nil {
+					t.Fatal(err)
+				}
+				sum := sha256.Sum256(p)
+				if got := hex.EncodeToString(sum[:]); got != want {
+					t.Errorf("checksum %s, want %s", got, want)
+				}
+			}
+			checkGolden(t, n)
+		})
+	}
+}
+
+func checkGolden(t *testing.T, n blockdev.Node) {
+	t.Helper()
+	c, ok := n.(blockdev.Checker)
+	if !ok {
+		return
+	}
+	r, err := c.Check(context.Background(), blockdev.CheckOptions{Report: func(f blockdev.Finding) { t.Error(f.Text) }})
+	if err != nil || r.Corruptions+r.Leaks+r.CheckErrors > 0 {
+		t.Errorf("check: %+v, %v", r, err)
+	}
+}
+
+func load(t *testing.T, dir, name string) *blocktest.Memory {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(dir, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return blocktest.NewMemory(b)
+}

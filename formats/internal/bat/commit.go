@@ -1,0 +1,48 @@
+package bat
+
+// Flush writes the table back and makes it and all completed writes durable.
+func (im *Image) Flush() error {
+	if !im.Writable() {
+		return im.c.File.Flush()
+	}
+	return im.commit()
+}
+
+// commit writes back all metadata, in the order that the package comment gives.
+func (im *Image) commit() error {
+	im.commitMu.Lock()
+	defer im.commitMu.Unlock()
+	im.mu.Lock()
+	list := im.tables.collect()
+	im.mu.Unlock()
+	err := im.writeBack(list)
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	im.tables.finish(list, err != nil)
+	return err
+}
+
+func (im *Image) writeBack(list []tableWrite) error {
+	// Data before the entries that refer to it, lower tables before upper ones.
+	if err := im.c.File.Flush(); err != nil {
+		return err
+	}
+	for _, upper := range []bool{false, true} {
+		written := false
+		for _, w := range list {
+			if w.piece.upper != upper {
+				continue
+			}
+			if _, err := im.c.File.WriteAt(w.data, w.piece.off+int64(w.lo)); err != nil {
+				return err
+			}
+			written = true
+		}
+		if written {
+			if err := im.c.File.Flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,116 @@
+package bat
+
+import "github.com/qmon/qmon/blockdev"
+
+// WriteZeroes makes a range read as zeroes: what has storage is zeroed there, of the rest
+// whole blocks get an entry that says so, if the format has one.
+func (im *Image) WriteZeroes(off, n int64, flags blockdev.ZeroFlags) error {
+	if err := im.CheckWritable("write"); err != nil {
+		return err
+	}
+	if err := blockdev.CheckRange("write", im, off, n); err != nil {
+		return err
+	}
+	for n > 0 {
+		k, err := im.zero(off, n, flags)
+		if err != nil {
+			return err
+		}
+		off, n = off+k, n-k
+	}
+	return nil
+}
+
+// zero does as much of a range as is stored in one way.
+func (im *Image) zero(off, n int64, flags blockdev.ZeroFlags) (int64, error) {
+	im.mu.Lock()
+	b, n, err := im.find(off, n)
+	im.mu.Unlock()
+	switch {
+	case err != nil:
+		return 0, err
+	case b.Kind == Zero || b.Kind == Unallocated && !im.hasBacking():
+		return n, nil
+	case b.Kind == Data:
+		if im.c.Hooks.Overwrite != nil {
+			if err := im.c.Hooks.Overwrite(b); err != nil {
+				return 0, err
+			}
+		}
+		return n, blockdev.WriteZeroes(im.c.File, b.Host, n, flags)
+	}
+	bs := im.c.BlockSize
+	first, end := (off+bs-1)/bs, (off+n)/bs
+	if off+n == im.Size() {
+		end = im.Blocks()
+	}
+	switch {
+	case !im.c.Zeroes || first >= end:
+		n = min(n, bs-off%bs)
+	case off < first*bs:
+		n = first*bs - off
+	default:
+		return min(n, end*bs-off), im.zeroBlocks(first, end)
+	}
+	_, err = im.WriteAt(make([]byte, n), off)
+	return n, err
+}
+
+// zeroBlocks enters zero blocks for those that have no storage.
+func (im *Image) zeroBlocks(first, end int64) error {
+	if err := im.makeRoom(); err != nil {
+		return err
+	}
+	defer im.busy.lock(span{first, end})()
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	if err := im.begin(); err != nil {
+		return err
+	}
+	if err := im.addLower(first, end); err != nil {
+		return err
+	}
+	for i := first; i < end; i++ {
+		e, err := im.tables.lookup(i, 1)
+		if err != nil {
+			return err
+		}
+		b, err := e.at(0)
+		if err != nil {
+			return err
+		}
+		if b.Kind == Data {
+			continue // written meanwhile, by somebody who is as late as we are
+		}
+		if _, err := im.tables.store(i, im.c.Table.Encode(Block{Kind: Zero})); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Discard tells the file below that the storage of a range is not needed; the blocks stay.
+func (im *Image) Discard(off, n int64) error {
+	if err := im.CheckWritable("discard"); err != nil {
+		return err
+	}
+	if err := blockdev.CheckRange("discard", im, off, n); err != nil || !im.c.Mode.Unmap {
+		return err
+	}
+	for n > 0 {
+		im.mu.Lock()
+		b, k, err := im.find(off, n)
+		im.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		if b.Kind == Data {
+			inFile := max(0, min(k, im.c.File.Size()-b.Host))
+			if err := blockdev.Discard(im.c.File, b.Host, inFile); err != nil {
+				return err
+			}
+		}
+		off, n = off+k, n-k
+	}
+	return nil
+}
