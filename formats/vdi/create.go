@@ -1,0 +1,101 @@
+package vdi
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+
+	"github.com/qmon/qmon/blockdev"
+)
+
+var createOptions = blockdev.OptionTable{
+	{Name: "size", Type: blockdev.OptSize, Help: "Virtual disk size"},
+	{Name: "static", Type: blockdev.OptBool, Default: "off", Help: "VDI static (pre-allocated) image"},
+	{Name: "preallocation", Type: blockdev.OptString, Help: "Preallocation mode (allowed values: off, falloc, full)"},
+}
+
+// mapBuffer is how much of a new map is made at once, bytes.
+const mapBuffer = 1 << 20
+
+// Create writes a new image. With static all its blocks are there, as a hole.
+func Create(_ context.Context, r blockdev.CreateRequest) error {
+	var o struct {
+		Static        bool   `option:"static"`
+		Preallocation string `option:"preallocation"`
+	}
+	if err := r.Options.Decode(&o); err != nil {
+		return err
+	}
+	if err := checkCreate(r, o.Preallocation); err != nil {
+		return err
+	}
+	h := newHeader(r.Size, o.Static)
+	var uuid, modify [uuidBytes]byte
+	fillUUID(&uuid)
+	fillUUID(&modify)
+	if _, err := r.File.WriteAt(h.encode(uuid, modify), 0); err != nil {
+		return err
+	}
+	if err := writeMap(r.File, h); err != nil {
+		return err
+	}
+	if !o.Static {
+		return nil
+	}
+	return blockdev.Resize(r.File, h.data+h.blocks*blockSize, blockdev.ResizeOptions{Preallocation: o.Preallocation})
+}
+
+func checkCreate(r blockdev.CreateRequest, preallocation string) error {
+	switch {
+	case r.Backing.Name != "":
+		return blockdev.Errorf(blockdev.ErrNotSupported, "create", r.Filename, "Backing file not supported for file format 'vdi'")
+	case r.Size < 0 || r.Size > maxSize:
+		return blockdev.Errorf(blockdev.ErrLimit, "create", r.Filename,
+			"Unsupported VDI image size (size is 0x%x, max supported is 0x%x)", r.Size, int64(maxSize))
+	}
+	switch preallocation {
+	case "", "off", "falloc", "full":
+		return nil
+	case "metadata":
+		return blockdev.Errorf(blockdev.ErrInvalid, "create", r.Filename, "Unsupported preallocation mode: metadata")
+	}
+	return blockdev.Errorf(blockdev.ErrInvalid, "create", r.Filename, "invalid parameter value: %s", preallocation)
+}
+
+func newHeader(size int64, static bool) *header {
+	size = (size + sectorSize - 1) / sectorSize * sectorSize
+	h := &header{kind: imageDynamic, mapOffset: headerBytes, size: size, blocks: (size + blockSize - 1) / blockSize}
+	h.data = h.mapOffset + (h.mapBytes()+sectorSize-1)/sectorSize*sectorSize
+	if static {
+		h.kind, h.allocated = imageStatic, h.blocks
+	}
+	return h
+}
+
+// fillUUID makes a random UUID, version 4.
+func fillUUID(u *[uuidBytes]byte) {
+	_, _ = rand.Read(u[:]) // it never fails
+	// Its fields are little-endian here: the version is in the high byte of the third.
+	u[7] = u[7]&0x0f | 0x40
+	u[8] = u[8]&0x3f | 0x80
+}
+
+// writeMap writes a map without blocks, or with all of them in order.
+func writeMap(file blockdev.Node, h *header) error {
+	unused := bytes.Repeat([]byte{0xff}, int(min(mapBuffer, h.data-h.mapOffset)))
+	for off := h.mapOffset; off < h.data; off += int64(len(unused)) {
+		b := unused[:min(int64(len(unused)), h.data-off)]
+		if h.kind == imageStatic {
+			clear(b)
+			first := (off - h.mapOffset) / mapEntryBytes
+			for i := range min(int64(len(b))/mapEntryBytes, h.blocks-first) {
+				binary.LittleEndian.PutUint32(b[i*mapEntryBytes:], uint32(first+i))
+			}
+		}
+		if _, err := file.WriteAt(b, off); err != nil {
+			return err
+		}
+	}
+	return nil
+}
