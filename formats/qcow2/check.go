@@ -76,6 +76,7 @@ func (c *checker) countAll() error {
 	c.result.TotalClusters = im.clustersFor(im.Size())
 	c.checkSnapshotEntries()
 	c.count(0, im.clusterSize)
+	c.count(im.l1.off, int64(len(im.l1.entries))*8)
 	if err := c.countL1(im.l1.off, im.l1.entries, true); err != nil {
 		return err
 	}
@@ -104,9 +105,8 @@ func (c *checker) count(off, n int64) {
 	}
 }
 
-// countL1 counts an L1 table and all below it.
+// countL1 counts all below an L1 table.
 func (c *checker) countL1(off int64, entries []uint64, active bool) error {
-	c.count(off, int64(len(entries))*8)
 	if !c.im.plausibleL1(entries) {
 		c.corrupt("ERROR l1_offset=%x: L1 table has more entries than the file has clusters", off)
 		return nil

@@ -22,10 +22,11 @@ func (c *checker) countSnapshots() error {
 			c.corrupt("ERROR snapshot %s (%s) l1_size=%#x: L1 table is too large; snapshot table entry corrupted", s.id, s.name, s.l1Size)
 			continue
 		}
-		l1, err := c.im.readEntries(s.l1Offset, int64(s.l1Size))
+		l1, err := c.im.readL1(s)
 		if err != nil {
 			return err
 		}
+		c.count(s.l1Offset, int64(s.l1Size)*8)
 		if err := c.countL1(s.l1Offset, l1, false); err != nil {
 			return err
 		}

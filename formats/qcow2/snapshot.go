@@ -282,7 +282,13 @@ func (im *Image) addReferences(l1 []uint64, delta int64) error {
 
 // dropReferences releases all that an L1 table refers to. What cannot be read is leaked.
 func (im *Image) dropReferences(l1 []uint64, reason discardReason) {
-	for i := range l1 {
+	if !im.plausibleL1(l1) {
+		return
+	}
+	for i, e := range l1 {
+		if e&entryOffset == 0 {
+			continue
+		}
 		_ = im.eachReference(l1[i:i+1], func(r clusterRun) error {
 			im.release(r.first, r.count, 1, reason)
 			return nil

@@ -207,5 +207,12 @@ func (im *Image) snapshotL1(s *snapshot) ([]uint64, error) {
 	if need := im.l1Needed(s.diskSize); need > maxL1Bytes/8 {
 		return nil, im.corrupt("snapshot", s.l1Offset, "Snapshot disk size %d is too large", s.diskSize)
 	}
-	return im.readEntries(s.l1Offset, int64(s.l1Size))
+	return im.readL1(s)
+}
+
+// readL1 reads as much of a snapshot's L1 table as the file has: what is missing is empty,
+// and a hostile table of many snapshots costs no more than the file is long.
+func (im *Image) readL1(s *snapshot) ([]uint64, error) {
+	inFile := max(im.file.Size()-s.l1Offset+7, 0) / 8
+	return im.readEntries(s.l1Offset, min(int64(s.l1Size), inFile))
 }
