@@ -40,7 +40,7 @@ func ParseSize(s string) (int64, error) {
 		if err != nil || shift == 0 && f != 0 {
 			return 0, badSize(s)
 		}
-		n += uint64(f * float64(uint64(1)<<shift))
+		n += uint64(f*float64(uint64(1)<<shift) + 0.5) // the nearest, as QEMU takes it
 	}
 	return checkedSize(s, n, nil)
 }

@@ -12,7 +12,7 @@ import (
 func TestParseSize(t *testing.T) {
 	for s, want := range map[string]int64{
 		"1": 1, "1k": 1024, "1K": 1024, "1.5G": 3 << 29, "0x100": 256, "0.5k": 512, " 5": 5,
-		"1b": 1, "1B": 1, "1.3k": 1331, "1.k": 1024, "2T": 2 << 40, "1P": 1 << 50, "7E": 7 << 60,
+		"1b": 1, "1B": 1, "1.3k": 1331, "1.2k": 1229, "1.k": 1024, "2T": 2 << 40, "1P": 1 << 50, "7E": 7 << 60,
 		"9223372036854775807": math.MaxInt64, "0": 0,
 	} {
 		if got, err := blockdev.ParseSize(s); got != want || err != nil {

@@ -21,6 +21,9 @@ type Config struct {
 	Console io.Writer
 	// Report receives messages about the disk, each a text without a line's end.
 	Report func(text string)
+	// Reopen opens what is in the drive again in another way; it may exchange the drive
+	// for another. Without it an image can be switched between read-only and read-write.
+	Reopen func(ctx context.Context, r Reopening) error
 }
 
 // filled has somewhere to write everywhere.
@@ -49,7 +52,7 @@ func New(d *blockdev.Drive, c Config) *Exerciser {
 	e := &Exerciser{config: c.filled(), drive: d}
 	e.async.cond.L = &e.async.mu
 	for _, group := range [][]Command{
-		readCommands, writeCommands, asyncCommands, diskCommands, mapCommands, debugCommands, hostCommands,
+		readCommands, writeCommands, asyncCommands, diskCommands, mapCommands, debugCommands, hostCommands, reopenCommands,
 	} {
 		e.commands = append(e.commands, group...)
 	}
@@ -87,30 +90,20 @@ func (e *Exerciser) dispatch(ctx context.Context, words []string) error {
 	if c == nil {
 		return complain(toErr, "command \"%s\" not found", words[0])
 	}
+	if e.drive == nil && !c.NoFile {
+		return complain(toErr, "no file open, try 'help open'")
+	}
 	call, err := c.call(words)
 	if err != nil {
 		return err
 	}
-	if !c.NoFile {
-		if err := e.ready(c); err != nil {
-			return err
-		}
+	if c.Writes && e.drive.Medium() != nil && e.drive.ReadOnly() {
+		return wrap(toReport, "Block node is read-only", blockdev.ErrReadOnly)
 	}
 	if err := call.parse(e); err != nil {
 		return err
 	}
 	return c.Run(ctx, e, call)
-}
-
-// ready tells if the drive is there and lets the command do what it does.
-func (e *Exerciser) ready(c *Command) error {
-	switch {
-	case e.drive == nil:
-		return complain(toErr, "no file open, try 'help open'")
-	case c.Writes && e.drive.Medium() != nil && e.drive.ReadOnly():
-		return wrap(toReport, "Block node is read-only", blockdev.ErrReadOnly)
-	}
-	return nil
 }
 
 // Add adds a command, in place of one of that name.

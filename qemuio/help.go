@@ -106,6 +106,15 @@ const (
 
 ` + statisticsOptions
 
+	reopenDetails = `
+ 'reopen -r' makes the image read-only.
+
+ -r  read-only
+ -w  read-write
+ -c  cache mode: none, writeback, writethrough, directsync or unsafe
+ -o  options of the image
+`
+
 	sigraiseDetails = `
  'sigraise 9' ends the program at once, as a crash would.
 `

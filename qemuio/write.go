@@ -177,7 +177,7 @@ func sourceBuffer(name string, n int64) ([]byte, error) {
 		return nil, wrap(toErr, name+": "+Message(err), err)
 	}
 	defer f.Close()
-	p, err := io.ReadAll(io.LimitReader(f, max(n, 1)))
+	p, err := io.ReadAll(io.LimitReader(f, n))
 	switch {
 	case err != nil:
 		return nil, wrap(toErr, name+": "+Message(err), err)

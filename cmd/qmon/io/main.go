@@ -50,7 +50,8 @@ type tool struct {
 
 	graph     blockdev.Graph
 	exerciser *qemuio.Exerciser
-	ended     bool // quit was given
+	opened    openFlags // what is in the exerciser's drive, and how
+	ended     bool      // quit was given
 }
 
 func (t *tool) main(args []string) int {
@@ -73,6 +74,7 @@ func (t *tool) main(args []string) int {
 	t.exerciser = qemuio.New(nil, qemuio.Config{
 		Out: t.stdout, Err: t.stderr, Console: t.stdout,
 		Report: func(text string) { fmt.Fprintf(t.stderr, "%s: %s\n", t.prog, text) },
+		Reopen: t.reopen,
 	})
 	t.addCommands()
 	ctx := context.Background()
@@ -131,13 +133,12 @@ func (t *tool) prompt(do func(line string)) error {
 	for !t.ended {
 		fmt.Fprint(t.stdout, prompt)
 		line, err := in.ReadString('\n')
-		if line != "" {
+		switch {
+		case err == nil, line != "" && errors.Is(err, io.EOF):
 			do(strings.TrimSuffix(line, "\n"))
-		}
-		if errors.Is(err, io.EOF) {
+		case errors.Is(err, io.EOF):
 			return nil
-		}
-		if err != nil {
+		default:
 			return err
 		}
 	}
@@ -159,6 +160,7 @@ func (t *tool) promptTerminal(do func(line string)) (err error) {
 	t.exerciser.SetConfig(qemuio.Config{
 		Out: editor, Err: editor, Console: editor,
 		Report: func(text string) { fmt.Fprintf(editor, "%s: %s\n", t.prog, text) },
+		Reopen: t.reopen,
 	})
 	for !t.ended {
 		line, err := editor.ReadLine(prompt)

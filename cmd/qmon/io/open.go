@@ -80,16 +80,17 @@ func (t *tool) open(ctx context.Context, f openFlags) error {
 	v, err := t.openVertex(ctx, f)
 	if err != nil {
 		text := "can't open"
-		if *f.filename != "" || len(f.options) == 1 && f.options["driver"] != "" {
+		if *f.filename != "" || len(f.options) == 0 {
 			text += " device " + *f.filename
 		}
 		return &blockdev.Error{Op: "open", File: *f.filename, Offset: blockdev.NoOffset, Text: text, Err: err}
 	}
-	d := blockdev.NewDrive(blockdev.DriveConfig{Cache: f.cache, ReadOnly: f.readOnly})
+	d := blockdev.NewDrive(blockdev.DriveConfig{Cache: f.cache})
 	if err := d.Insert(v); err != nil {
 		return errors.Join(err, v.Unref())
 	}
 	t.exerciser.SetDrive(d)
+	t.opened = f
 	return nil
 }
 
@@ -104,6 +105,7 @@ func (t *tool) openVertex(ctx context.Context, f openFlags) (*blockdev.Vertex, e
 		return nil, errors.New("copy-on-read is not supported yet")
 	}
 	v, err := t.graph.Open(ctx, *f.filename, blockdev.OpenOptions{
+		Driver:  f.format,
 		Options: f.options.Clone(),
 		Gate:    blockdev.FollowGate{},
 		Mode: blockdev.Mode{

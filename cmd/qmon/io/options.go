@@ -41,6 +41,7 @@ var (
 // openFlags say what is opened, and how.
 type openFlags struct {
 	filename *string // nil for none
+	format   string
 	options  blockdev.Options
 	readOnly, snapshot, copyOnRead, forceShare,
 	nativeAIO bool
@@ -108,7 +109,6 @@ func (f *openFlags) setAIO(word string) error {
 type invocation struct {
 	openFlags
 	commands []string
-	format   string
 	describe bool // the operand is a list of options
 }
 
@@ -127,9 +127,6 @@ func parse(args []string) (*invocation, error) {
 		return nil, errUsage
 	case o.format != "" && o.describe:
 		return nil, errors.New("--image-opts and -f are mutually exclusive")
-	}
-	if o.format != "" {
-		o.options["driver"] = o.format
 	}
 	if len(operands) == 1 {
 		o.filename = &operands[0]

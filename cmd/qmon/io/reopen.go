@@ -1,0 +1,36 @@
+package io
+
+import (
+	"context"
+	"errors"
+	"maps"
+
+	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/qemuio"
+)
+
+// reopen closes the file and opens it with other options. If that fails it is opened as
+// it was.
+func (t *tool) reopen(ctx context.Context, r qemuio.Reopening) error {
+	if t.opened.snapshot {
+		return blockdev.Errorf(blockdev.ErrNotSupported, "reopen", *t.opened.filename, "a temporary image cannot be opened again")
+	}
+	old := t.opened
+	next := old
+	next.options = maps.Clone(old.options)
+	maps.Copy(next.options, r.Options)
+	next.readOnly = !t.exerciser.Drive().Medium().Mode().Writable
+	if r.Writable != nil {
+		next.readOnly = !*r.Writable
+	}
+	if r.Cache != nil {
+		next.cache = *r.Cache
+	}
+	if err := t.close(); err != nil {
+		return err
+	}
+	if err := t.open(ctx, next); err != nil {
+		return errors.Join(err, t.open(ctx, old))
+	}
+	return nil
+}
