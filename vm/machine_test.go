@@ -3,6 +3,8 @@ package vm
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -332,5 +334,51 @@ func TestCountedRunsAreTheSame(t *testing.T) {
 	}
 	if a, b := once(), once(); !slices.Equal(a, b) {
 		t.Errorf("two runs differ:\n%v\n%v", a, b)
+	}
+}
+
+// TestCountedIdleTimeCanPassAsOnTheHost: -icount with sleep=on.
+func TestCountedIdleTimeCanPassAsOnTheHost(t *testing.T) {
+	clock := NewInstructionClock(0)
+	clock.SetSleep(true)
+	if clock.Reproducible() {
+		t.Error("a clock that waits for the host is reproducible")
+	}
+	m := New(Config{Clock: clock})
+	m.AddCPU(&spinner{halted: true})
+	clock.NewTimer(func() { m.Quit(0, ReasonHostQuit) }).Set(20 * time.Millisecond)
+	wait := run(t, m)
+	began := time.Now()
+	begin(t, m)
+	wantQuit(t, wait(), 0, ReasonHostQuit)
+	if took := time.Since(began); took < 20*time.Millisecond {
+		t.Errorf("20 ms of idle time took %v", took)
+	}
+	if now := clock.Now(); now != 20*time.Millisecond {
+		t.Errorf("it is %v", now)
+	}
+}
+
+// dumper is a processor that shows its registers.
+type dumper struct{ spinner }
+
+func (*dumper) DumpRegisters() string          { return " pc       0000000000000040\n" }
+func (*dumper) Register(string) (uint64, bool) { return 0, false }
+func (*dumper) WordSize() int                  { return 8 }
+
+func TestResetsAreLogged(t *testing.T) {
+	m := New(Config{})
+	m.AddCPU(&dumper{})
+	name := filepath.Join(t.TempDir(), "log")
+	if err := errors.Join(m.Log().SetFile(name), m.Log().Enable([]string{"cpu_reset"})); err != nil {
+		t.Fatal(err)
+	}
+	m.Reset("")
+	if err := m.Log().SetFile(""); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(name)
+	if want := "CPU Reset (CPU 0)\n pc       0000000000000040\n\n"; err != nil || string(got) != want {
+		t.Errorf("the log holds %q, %v, want %q", got, err, want)
 	}
 }
