@@ -47,6 +47,23 @@ func TestBudgetIsExact(t *testing.T) {
 	}
 }
 
+// TestRunDoesNotAllocate: neither the fast path nor traps, CSRs and floating point.
+func TestRunDoesNotAllocate(t *testing.T) {
+	h := benchMachine(t)
+	h.Run(10_000)
+	if n := testing.AllocsPerRun(10, func() { h.Run(10_000) }); n != 0 {
+		t.Errorf("%v allocations in a loop", n)
+	}
+	traps, ram := newHart(t, 1<<12)
+	traps.csrs.mstatus = mstatusFS
+	put(ram, 0, 0x30002573, 0x02000053, 0x1005252f, 0xffffffff) // csrr, fadd.d, lr.w, illegal
+	traps.csrs.mtvec = ramBase
+	traps.Run(100)
+	if n := testing.AllocsPerRun(10, func() { traps.Run(1000) }); n != 0 {
+		t.Errorf("%v allocations in a loop of traps", n)
+	}
+}
+
 // TestBudgetOfTraps shows that a hart in an endless loop of traps comes back.
 func TestBudgetOfTraps(t *testing.T) {
 	h, _ := newHart(t, 1<<12)
