@@ -3,6 +3,7 @@ package system
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -56,17 +57,28 @@ func makeMachine(o *options, p personality, port serial.Chardev) (*vm.Machine, *
 	return board.Machine(), board, nil
 }
 
-// makeClock is what -icount asks for, else the host's.
+// makeClock is what -icount asks for, else the host's. While all processors wait, time
+// passes as the host's does, unless sleep=off lets it jump to the next timer.
 func makeClock(o *options) (*vm.Clock, error) {
 	shift, given := o.icount.Get("shift")
 	if !given {
 		return vm.NewHostClock(), nil
 	}
-	if shift == "auto" {
-		return vm.NewAdaptiveClock(), nil
+	list := slices.Clone(o.icount)
+	sleep, err := list.TakeBool("sleep", true)
+	if err != nil {
+		return nil, &usageError{"-icount", err.Error()}
 	}
-	n, err := strconv.Atoi(shift)
-	return vm.NewInstructionClock(n), err
+	clock := vm.NewAdaptiveClock()
+	if shift != "auto" {
+		n, err := strconv.Atoi(shift)
+		if err != nil {
+			return nil, err
+		}
+		clock = vm.NewInstructionClock(n)
+	}
+	clock.SetSleep(sleep)
+	return clock, nil
 }
 
 // readBoot reads firmware, kernel and initial RAM disk, or chooses them: OpenSBI before a

@@ -108,6 +108,7 @@ func (e *emulator) build(o *options) error {
 		Package:     "qmon " + release.Version(),
 		HistoryFile: monitor.HistoryPath(),
 		Stdout:      os.Stdout,
+		Stderr:      os.Stderr,
 	})
 	return nil
 }
