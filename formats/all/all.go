@@ -3,6 +3,8 @@
 package all
 
 import (
+	_ "github.com/qmon/qmon/formats/cloop" // compressed loop device
 	_ "github.com/qmon/qmon/formats/qcow2" // QEMU's copy-on-write images
 	_ "github.com/qmon/qmon/formats/raw"   // the bytes as they are
+	_ "github.com/qmon/qmon/formats/vhdx"  // Hyper-V, second generation
 )
