@@ -36,6 +36,8 @@ type Config struct {
 	HistoryFile string
 	// Stdout receives what commands print there and not at the console, nil to drop it.
 	Stdout io.Writer
+	// Stderr is the same for complaints.
+	Stderr io.Writer
 }
 
 // Monitor runs commands on a machine, for any number of consoles. One command runs at a
@@ -62,6 +64,9 @@ func New(c Config) *Monitor {
 	if c.Stdout == nil {
 		c.Stdout = io.Discard
 	}
+	if c.Stderr == nil {
+		c.Stderr = io.Discard
+	}
 	if c.Drives == nil {
 		c.Drives = &driveopt.Builder{
 			Graph:  cmp.Or(c.Graph, new(blockdev.Graph)),
@@ -78,7 +83,7 @@ func New(c Config) *Monitor {
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	for _, group := range [][]Command{
 		helpCommands, runCommands, snapshotCommands, internalCommands, mediaCommands, blockCommands,
-		memoryCommands, cpuCommands, infoCommands, chardevCommands, logCommands,
+		memoryCommands, cpuCommands, infoCommands, chardevCommands, logCommands, qemuioCommands, externalCommands,
 	} {
 		for _, c := range group {
 			m.commands.add(c)
