@@ -31,7 +31,7 @@ var LogItems = []struct {
 }
 
 // Log is a machine's log: off until items are enabled, on standard error until a file is
-// set. Safe for concurrent use.
+// set. Safe for concurrent use; a nil Log logs nothing.
 type Log struct {
 	enabled atomic.Uint32
 	mu      sync.Mutex
@@ -40,7 +40,7 @@ type Log struct {
 }
 
 // Enabled tells if the item is logged; ask before preparing something costly.
-func (l *Log) Enabled(item LogItem) bool { return l.enabled.Load()&uint32(item) != 0 }
+func (l *Log) Enabled(item LogItem) bool { return l != nil && l.enabled.Load()&uint32(item) != 0 }
 
 // Enable switches the named items on and all others off. An unknown name changes nothing.
 func (l *Log) Enable(names []string) error {

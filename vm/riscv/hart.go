@@ -20,6 +20,8 @@ type Config struct {
 	// Time gives the time CSR, in timebase ticks; nil reads as 0. It is called on the
 	// machine's goroutine, from within Run; see also Executed.
 	Time func() uint64
+	// Log is told of traps; may be nil.
+	Log *vm.Log
 }
 
 // Hart is one processor. Its methods, except Kick, belong on the machine's goroutine.

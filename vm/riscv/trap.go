@@ -1,6 +1,10 @@
 package riscv
 
-import "math/bits"
+import (
+	"math/bits"
+
+	"github.com/qmon/qmon/vm"
+)
 
 // Privilege modes.
 const (
@@ -41,6 +45,9 @@ func (h *Hart) takeException() {
 // (privileged specification, 3.1.6.1 and 3.1.7 to 3.1.15).
 func (h *Hart) enterTrap(cause, tval uint64, delegated bool) {
 	c := &h.csrs
+	if h.config.Log.Enabled(vm.LogInterrupts) {
+		h.logTrap(cause, tval)
+	}
 	h.reserved.valid = false // a reservation must not outlive its context
 	if delegated && h.priv != modeM {
 		c.sepc, c.scause, c.stval = h.pc, cause, tval
@@ -56,6 +63,12 @@ func (h *Hart) enterTrap(cause, tval uint64, delegated bool) {
 		c.mstatus, h.priv, h.pc = s, modeM, vector(c.mtvec, cause)
 	}
 	h.updateContext()
+}
+
+// logTrap describes a trap as QEMU's log does, but for the cause in words.
+func (h *Hart) logTrap(cause, tval uint64) {
+	h.config.Log.Printf(vm.LogInterrupts, "riscv_cpu_do_interrupt: hart:%d, async:%d, cause:%016x, epc:0x%016x, tval:0x%016x",
+		h.config.ID, cause>>63, cause&^causeInterrupt, h.pc, tval)
 }
 
 // vector is the handler's address: in vectored mode each interrupt has its own.

@@ -106,7 +106,7 @@ func (b *Board) addMemory(size uint64) error {
 func (b *Board) addDevices(c Config) error {
 	m := b.machine
 	b.timer = newMTimer(m.Clock(), func(level bool) { b.hart.SetInterrupt(riscv.LineMTIP, level) })
-	b.hart = riscv.New(riscv.Config{ResetPC: romBase, Memory: m.Memory(), Time: b.timer.Time})
+	b.hart = riscv.New(riscv.Config{ResetPC: romBase, Memory: m.Memory(), Time: b.timer.Time, Log: m.Log()})
 	m.AddCPU(b.hart)
 	m.AddDevice(hartArray{})
 
@@ -131,6 +131,7 @@ func (b *Board) addDevices(c Config) error {
 			Base:   base,
 			Bus:    fmt.Sprintf("virtio-mmio-bus.%d", n),
 			Legacy: !c.Modern,
+			Log:    m.Log(),
 		})
 		b.add(base, virtioSize, "virtio-mmio", b.slots[n])
 	}

@@ -3,7 +3,6 @@ package virtio
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"syscall"
 
 	"github.com/qmon/qmon/blockdev"
@@ -180,7 +179,7 @@ func (b *Block) finish(r *blkRequest) {
 	if r.err != nil {
 		switch b.policy(r) {
 		case blockdev.ErrorStop:
-			slog.Error("disk request failed, the machine stops", "drive", b.drive.Name(), "error", r.err)
+			// The run state tells why it stands; QEMU says no more either.
 			b.held = append(b.held, r)
 			b.machine.Post(func() { b.machine.Stop(vm.StateIOError) })
 			return

@@ -3,7 +3,6 @@ package virtio
 import (
 	"encoding/binary"
 	"fmt"
-	"log/slog"
 
 	"github.com/qmon/qmon/vm"
 )
@@ -63,6 +62,7 @@ const (
 // Slot is one virtio-mmio register file and the function in it.
 type Slot struct {
 	memory *vm.Memory
+	log    *vm.Log
 	line   vm.IRQ
 	base   uint64
 	bus    string // "virtio-mmio-bus.0"
@@ -92,14 +92,15 @@ var (
 type SlotConfig struct {
 	Memory *vm.Memory
 	Line   vm.IRQ
-	Base   uint64 // address of the registers
-	Bus    string // name of the bus in it
-	Legacy bool   // version 1 of the registers
+	Base   uint64  // address of the registers
+	Bus    string  // name of the bus in it
+	Legacy bool    // version 1 of the registers
+	Log    *vm.Log // is told what guests do wrong; may be nil
 }
 
 // NewSlot makes an empty slot.
 func NewSlot(c SlotConfig) *Slot {
-	return &Slot{memory: c.Memory, line: c.Line, base: c.Base, bus: c.Bus, legacy: c.Legacy}
+	return &Slot{memory: c.Memory, line: c.Line, base: c.Base, bus: c.Bus, legacy: c.Legacy, log: c.Log}
 }
 
 // Plug puts a function in; before the machine runs.
@@ -168,7 +169,7 @@ func (s *Slot) fail(format string, args ...any) {
 	if s.broken {
 		return
 	}
-	slog.Error(fmt.Sprintf(format, args...), "device", s.Name()+"/"+s.function.Type())
+	s.log.Printf(vm.LogGuestErrors, "%s/%s: %s", s.Name(), s.function.Type(), fmt.Sprintf(format, args...))
 	s.broken = true
 	if s.has(FeatureVersion1) {
 		s.status |= StatusNeedsReset
