@@ -25,28 +25,41 @@ type consoles struct {
 }
 
 // defaultConsoles fills in -serial and -monitor where they were not given: without
-// graphics both share the terminal.
+// graphics they share the terminal. Without -nographic they leave it to whoever else was
+// given it, as they would go to windows then.
 func defaultConsoles(o *options) {
 	if o.noDefaults {
 		return
 	}
 	muxed := slices.ContainsFunc(o.serials, func(s string) bool { return strings.HasPrefix(s, "mon:") })
-	needSerial, needMonitor := len(o.serials) == 0, len(o.monitors) == 0 && len(o.mons) == 0 && !muxed
-	elsewhere := "stdio"
-	if o.display == "none" && !o.nographic {
-		elsewhere = "null"
+	needSerial := len(o.serials) == 0
+	needMonitor := len(o.monitors) == 0 && len(o.mons) == 0 && !muxed
+	place := "null"
+	if o.nographic || o.display == "" && !o.usesTerminal() {
+		place = "stdio"
 	}
-	switch {
-	case needSerial && needMonitor && elsewhere == "stdio":
+	if needSerial && needMonitor && place == "stdio" {
 		o.serials = []string{"mon:stdio"}
-	case needSerial && o.nographic:
-		o.serials = []string{elsewhere}
-	case needSerial && !slices.Contains(o.monitors, "stdio"):
-		o.serials = []string{elsewhere}
+		return
 	}
-	if needMonitor && o.nographic && len(o.monitors) == 0 && !needSerial {
-		o.monitors = []string{elsewhere}
+	if needSerial {
+		o.serials = []string{place}
 	}
+	if needMonitor {
+		o.monitors = []string{place}
+	}
+}
+
+// usesTerminal tells if the command line gives the terminal to something.
+func (o *options) usesTerminal() bool {
+	for _, list := range [][]string{o.serials, o.monitors, o.chardevs} {
+		for _, text := range list {
+			if text == "stdio" || text == "mon:stdio" || strings.HasPrefix(text, "stdio,") {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // open makes every character device of the command line.
