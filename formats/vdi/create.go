@@ -7,12 +7,13 @@ import (
 	"encoding/binary"
 
 	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/formats/internal/prealloc"
 )
 
 var createOptions = blockdev.OptionTable{
 	{Name: "size", Type: blockdev.OptSize, Help: "Virtual disk size"},
 	{Name: "static", Type: blockdev.OptBool, Default: "off", Help: "VDI static (pre-allocated) image"},
-	{Name: "preallocation", Type: blockdev.OptString, Help: "Preallocation mode (allowed values: off, falloc, full)"},
+	prealloc.Option,
 }
 
 // mapBuffer is how much of a new map is made at once, bytes.
@@ -20,17 +21,18 @@ const mapBuffer = 1 << 20
 
 // Create writes a new image. With static all its blocks are there, as a hole.
 func Create(_ context.Context, r blockdev.CreateRequest) error {
-	var o struct {
-		Static        bool   `option:"static"`
-		Preallocation string `option:"preallocation"`
-	}
-	if err := r.Options.Decode(&o); err != nil {
+	static, _ := r.Options["static"].(bool)
+	preallocation, err := prealloc.Mode(r)
+	switch {
+	case err != nil:
 		return err
+	case r.Backing.Name != "":
+		return blockdev.Errorf(blockdev.ErrNotSupported, "create", r.Filename, "Backing file not supported for file format 'vdi'")
+	case r.Size < 0 || r.Size > maxSize:
+		return blockdev.Errorf(blockdev.ErrLimit, "create", r.Filename,
+			"Unsupported VDI image size (size is 0x%x, max supported is 0x%x)", r.Size, int64(maxSize))
 	}
-	if err := checkCreate(r, o.Preallocation); err != nil {
-		return err
-	}
-	h := newHeader(r.Size, o.Static)
+	h := newHeader(r.Size, static)
 	var uuid, modify [uuidBytes]byte
 	fillUUID(&uuid)
 	fillUUID(&modify)
@@ -40,27 +42,10 @@ func Create(_ context.Context, r blockdev.CreateRequest) error {
 	if err := writeMap(r.File, h); err != nil {
 		return err
 	}
-	if !o.Static {
+	if !static {
 		return nil
 	}
-	return blockdev.Resize(r.File, h.data+h.blocks*blockSize, blockdev.ResizeOptions{Preallocation: o.Preallocation})
-}
-
-func checkCreate(r blockdev.CreateRequest, preallocation string) error {
-	switch {
-	case r.Backing.Name != "":
-		return blockdev.Errorf(blockdev.ErrNotSupported, "create", r.Filename, "Backing file not supported for file format 'vdi'")
-	case r.Size < 0 || r.Size > maxSize:
-		return blockdev.Errorf(blockdev.ErrLimit, "create", r.Filename,
-			"Unsupported VDI image size (size is 0x%x, max supported is 0x%x)", r.Size, int64(maxSize))
-	}
-	switch preallocation {
-	case "", "off", "falloc", "full":
-		return nil
-	case "metadata":
-		return blockdev.Errorf(blockdev.ErrInvalid, "create", r.Filename, "Unsupported preallocation mode: metadata")
-	}
-	return blockdev.Errorf(blockdev.ErrInvalid, "create", r.Filename, "invalid parameter value: %s", preallocation)
+	return blockdev.Resize(r.File, h.data+h.blocks*blockSize, blockdev.ResizeOptions{Preallocation: preallocation})
 }
 
 func newHeader(size int64, static bool) *header {

@@ -44,8 +44,9 @@ type Hooks struct {
 	Finish func() error
 	// Prefix fills what precedes a new block's data.
 	Prefix func(p []byte)
-	// Overwrite is called before a Data block is written where it lies.
-	Overwrite func(b Block) error
+	// Overwrite is called before a part of a Data block is written where it lies, with
+	// where the block begins.
+	Overwrite func(host int64) error
 	// Grow is called with the end of the last block when that moves, long before the
 	// table refers to new blocks. It may write up to Trailer bytes behind the end.
 	Grow func(end int64) error

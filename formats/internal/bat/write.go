@@ -43,7 +43,7 @@ func (im *Image) write(p []byte, off int64) (int, error) {
 		return 0, err
 	}
 	if b.Kind == Data {
-		return im.overwrite(p[:n], b)
+		return im.overwrite(p[:n], b.Host, off)
 	}
 	bs := im.c.BlockSize
 	defer im.busy.lock(span{off / bs, (off+n-1)/bs + 1})()
@@ -54,21 +54,29 @@ func (im *Image) write(p []byte, off int64) (int, error) {
 	case err != nil:
 		return 0, err
 	case b.Kind == Data:
-		return im.overwrite(p[:n], b)
+		return im.overwrite(p[:n], b.Host, off)
 	}
 	return im.writeNew(p[:n], off)
 }
 
-func (im *Image) overwrite(p []byte, b Block) (int, error) {
-	if im.c.Hooks.Overwrite != nil {
-		if err := im.c.Hooks.Overwrite(b); err != nil {
-			return 0, err
-		}
+// overwrite writes p, which is for off and lies at host.
+func (im *Image) overwrite(p []byte, host, off int64) (int, error) {
+	if err := im.beforeOverwrite(host, off); err != nil {
+		return 0, err
 	}
-	if _, err := im.c.File.WriteAt(p, b.Host); err != nil {
+	if _, err := im.c.File.WriteAt(p, host); err != nil {
 		return 0, err
 	}
 	return len(p), nil
+}
+
+// beforeOverwrite calls the hook for a request that begins at off, which lies at host. With
+// a hook there is a prefix, so that a request reaches no further than its block.
+func (im *Image) beforeOverwrite(host, off int64) error {
+	if im.c.Hooks.Overwrite == nil {
+		return nil
+	}
+	return im.c.Hooks.Overwrite(host - off%im.c.BlockSize)
 }
 
 // writeNew allocates blocks for as much of p as lies together, writes them, and enters them

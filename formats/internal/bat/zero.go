@@ -32,10 +32,8 @@ func (im *Image) zero(off, n int64, flags blockdev.ZeroFlags) (int64, error) {
 	case b.Kind == Zero || b.Kind == Unallocated && !im.hasBacking():
 		return n, nil
 	case b.Kind == Data:
-		if im.c.Hooks.Overwrite != nil {
-			if err := im.c.Hooks.Overwrite(b); err != nil {
-				return 0, err
-			}
+		if err := im.beforeOverwrite(b.Host, off); err != nil {
+			return 0, err
 		}
 		return n, blockdev.WriteZeroes(im.c.File, b.Host, n, flags)
 	}
