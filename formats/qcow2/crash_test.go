@@ -135,7 +135,7 @@ func seeds(n int) int {
 
 func TestACrashLeaksAtWorst(t *testing.T) {
 	for _, mode := range []crashMode{{2, "off"}, {3, "off"}, {3, "on"}} {
-		for seed := range seeds(16) {
+		for seed := range seeds(10) {
 			t.Run(fmt.Sprintf("%+v %d", mode, seed), func(t *testing.T) {
 				r := rand.New(rand.NewSource(int64(seed)))
 				rec, list := history(t, r, mode)

@@ -20,7 +20,7 @@ const faultyOps = blocktest.OpAny &^ blocktest.OpDiscard
 // sequence of operations.
 func TestAFaultLeavesAUsableImage(t *testing.T) {
 	for _, version := range []int{2, 3} {
-		for seed := range seeds(4) {
+		for seed := range seeds(2) {
 			t.Run(fmt.Sprintf("v%d seed %d", version, seed), func(t *testing.T) {
 				for fail, again := 1, true; again; fail++ {
 					again = runWithFault(t, version, int64(seed), fail)
