@@ -316,6 +316,9 @@ func (p *opening) vertex(node Node) (*Vertex, error) {
 	v.Filename = p.text
 	if p.driver.Protocol {
 		v.Filename = describeProtocol(p.driver, p.text, p.opts)
+		if f, ok := node.(interface{ Filename() string }); ok && f.Filename() != "" {
+			v.Filename = f.Filename()
+		}
 	}
 	if err := p.g.insert(v, p.common.nodeName); err != nil {
 		return nil, firstError([]error{err, node.Close()})
