@@ -4,5 +4,6 @@ package all
 
 import (
 	_ "github.com/qmon/qmon/blockdev/file" // local files and devices
+	_ "github.com/qmon/qmon/blockdev/nbd"  // exports of NBD servers
 	_ "github.com/qmon/qmon/blockdev/null" // disks that hold nothing
 )

@@ -5,19 +5,15 @@ import (
 	"errors"
 	"io"
 	"net"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/qmon/qmon/blockdev/nbd/protocol"
 )
 
-// Sizes of a connection's buffers, in bytes: several requests, or answers, in one system
-// call where they are small; what is larger goes past them.
-const (
-	readBuffer  = 32 << 10
-	writeBuffer = 32 << 10
-)
+// readBuffer is how much is read at once, in bytes: several requests in one system call
+// where they are small; what is larger goes past it.
+const readBuffer = 32 << 10
 
 // conn is one client.
 type conn struct {
@@ -36,11 +32,7 @@ type conn struct {
 	noZeroes bool
 
 	crew crew
-
-	// The sending side.
-	writeMu sync.Mutex
-	w       *bufio.Writer
-	senders atomic.Int32 // goroutines that want writeMu, or have it
+	out  *protocol.Sender
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
@@ -53,7 +45,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 func (c *conn) use(nc net.Conn) {
 	c.nc = nc
 	c.r = bufio.NewReaderSize(nc, readBuffer)
-	c.w = bufio.NewWriterSize(nc, writeBuffer)
+	c.out = protocol.NewSender(nc, c.server.o.IOTimeout)
 }
 
 // close ends the connection; requests that were begun go on without an answer.
@@ -79,41 +71,6 @@ func (c *conn) run() {
 	if err != nil && !c.closing.Load() && !errors.Is(err, io.EOF) {
 		c.server.logf(err)
 	}
-}
-
-// send writes an answer: head, and data if there is any. Small answers of several
-// goroutines go out together.
-func (c *conn) send(head, data []byte) error {
-	c.senders.Add(1)
-	c.writeMu.Lock()
-	defer c.writeMu.Unlock()
-	return c.sendLocked(head, data, c.senders.Add(-1) == 0)
-}
-
-// sendLocked is send for who has writeMu; last says that nobody else is about to send.
-func (c *conn) sendLocked(head, data []byte, last bool) error {
-	if len(head)+len(data) <= c.w.Available() {
-		_, _ = c.w.Write(head) // fits the buffer
-		_, _ = c.w.Write(data)
-		if !last {
-			return nil
-		}
-		return c.flush()
-	}
-	if err := c.flush(); err != nil {
-		return err
-	}
-	parts := net.Buffers{head, data}
-	_, err := parts.WriteTo(c.nc)
-	return err
-}
-
-// flush sends what is buffered. The deadline holds for what is written next as well.
-func (c *conn) flush() error {
-	if err := c.nc.SetWriteDeadline(time.Now().Add(c.server.o.IOTimeout)); err != nil {
-		return err
-	}
-	return c.w.Flush()
 }
 
 // receive fills p with bytes that the client has promised, in time.

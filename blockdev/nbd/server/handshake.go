@@ -100,7 +100,7 @@ func (c *conn) answer(o protocol.Option, data []byte) (done bool, err error) {
 
 // reply sends one answer to an option.
 func (c *conn) reply(o protocol.Option, k protocol.ReplyKind, data []byte) error {
-	return c.send(protocol.AppendOptionReply(nil, o, k, data), nil)
+	return c.out.Send(protocol.AppendOptionReply(nil, o, k, data), nil)
 }
 
 // refuse is reply for an error, in words.
@@ -178,7 +178,7 @@ func (c *conn) exportName(name []byte) error {
 	if !c.noZeroes {
 		b = append(b, make([]byte, protocol.ExportNamePadding)...)
 	}
-	if err := c.send(b, nil); err != nil {
+	if err := c.out.Send(b, nil); err != nil {
 		return err
 	}
 	c.connected(e)

@@ -49,21 +49,17 @@ func (c *conn) answerReadSimple(r *request) error {
 	}
 	head := protocol.AppendSimple(nil, r.Cookie, 0)
 	if left == 0 {
-		return c.send(head, p)
+		return c.out.Send(head, p)
 	}
-	c.senders.Add(1)
-	c.writeMu.Lock()
-	defer c.writeMu.Unlock()
-	defer c.senders.Add(-1)
-	for {
-		if err := c.sendLocked(head, p, true); err != nil || left == 0 {
-			return err
+	return c.out.SendParts(func() (h, data []byte, err error) {
+		h, head = head, nil
+		if h != nil || left == 0 {
+			data, p = p, nil
+			return h, data, nil
 		}
-		if p, err = read(); err != nil {
-			return err
-		}
-		head = nil
-	}
+		data, err = read()
+		return nil, data, err
+	})
 }
 
 // answerReadSparse sends data and holes as they follow each other.

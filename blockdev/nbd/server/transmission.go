@@ -309,7 +309,7 @@ func (c *conn) acknowledge(r *request) error {
 		if r.err != nil {
 			e = r.errno()
 		}
-		return c.send(protocol.AppendSimple(nil, r.Cookie, e), nil)
+		return c.out.Send(protocol.AppendSimple(nil, r.Cookie, e), nil)
 	}
 	if r.err != nil {
 		return c.chunk(r, protocol.ChunkError, true, protocol.AppendError(nil, r.errno(), r.message()), nil)
@@ -324,11 +324,16 @@ func (r *request) errno() protocol.Errno {
 	return protocol.ErrnoOf(r.err)
 }
 
+// message is what the number alone does not say.
 func (r *request) message() string {
-	if r.text != "" {
-		return r.text
+	text := r.text
+	if text == "" {
+		text = blockdev.Message(r.err)
 	}
-	return blockdev.Message(r.err)
+	if text == r.errno().Error() {
+		return ""
+	}
+	return text
 }
 
 // chunk sends a piece of an answer: payload, then data.
@@ -340,5 +345,5 @@ func (c *conn) chunk(r *request, k protocol.ChunkKind, done bool, payload, data 
 		h.Flags = protocol.ReplyFlagDone
 	}
 	head := h.Append(make([]byte, 0, protocol.ExtendedReplySize+len(payload)), c.mode)
-	return c.send(append(head, payload...), data)
+	return c.out.Send(append(head, payload...), data)
 }

@@ -1,0 +1,152 @@
+package nbd
+
+import (
+	"context"
+	"net"
+	"net/url"
+	"strings"
+
+	"github.com/qmon/qmon/blockdev"
+)
+
+// defaultPort is the port of NBD at IANA.
+const defaultPort = "10809"
+
+// Address says where a server listens.
+type Address struct {
+	Network string // "tcp" or "unix"
+	Host    string
+	Port    string
+	Path    string // of a unix socket
+}
+
+// String is the address as messages show it.
+func (a Address) String() string {
+	if a.Network == "unix" {
+		return a.Path
+	}
+	return a.Host + ":" + a.Port
+}
+
+// Dial connects.
+func (a Address) Dial(ctx context.Context) (net.Conn, error) {
+	var d net.Dialer
+	if a.Network == "unix" {
+		return d.DialContext(ctx, "unix", a.Path)
+	}
+	return d.DialContext(ctx, "tcp", net.JoinHostPort(a.Host, a.Port))
+}
+
+// uri is the text that opens the export again.
+func (a Address) uri(export string, tls bool) string {
+	scheme := "nbd"
+	if tls {
+		scheme = "nbds"
+	}
+	name := (&url.URL{Path: export}).EscapedPath()
+	switch {
+	case a.Network == "unix" && export == "":
+		return scheme + "+unix://?socket=" + a.Path
+	case a.Network == "unix":
+		return scheme + "+unix:///" + name + "?socket=" + a.Path
+	}
+	text := scheme + "://" + net.JoinHostPort(a.Host, a.Port)
+	if export != "" {
+		text += "/" + name
+	}
+	return text
+}
+
+// parseFilename turns a file name into the driver's options.
+func parseFilename(name string) (blockdev.Options, error) {
+	if strings.Contains(name, "://") {
+		return parseURI(name)
+	}
+	rest, ok := strings.CutPrefix(name, "nbd:")
+	if !ok {
+		return nil, badURL(name)
+	}
+	if rest == "" {
+		return nil, missingAddress(name)
+	}
+	o := blockdev.Options{}
+	const exportMark = ":exportname="
+	if at := strings.Index(rest, exportMark); at >= 0 {
+		export := rest[at+len(exportMark):]
+		if export == "" {
+			return nil, missingAddress(name)
+		}
+		o["export"], rest = export, rest[:at]
+	}
+	if path, ok := strings.CutPrefix(rest, "unix:"); ok {
+		o["server.type"], o["server.path"] = "unix", path
+		return o, nil
+	}
+	host, port, err := splitHostPort(rest)
+	if err != nil {
+		return nil, err
+	}
+	o["server.type"], o["server.host"], o["server.port"] = "inet", host, port
+	return o, nil
+}
+
+// splitHostPort splits host:port, where host may be an IPv6 address in brackets.
+func splitHostPort(s string) (host, port string, err error) {
+	if strings.HasPrefix(s, "[") {
+		if host, port, err = net.SplitHostPort(s); err == nil && port != "" {
+			return host, port, nil
+		}
+		return "", "", blockdev.Errorf(blockdev.ErrInvalid, "open", s, "error parsing IPv6 address '%s'", s)
+	}
+	host, port, _ = strings.Cut(s, ":")
+	if port == "" {
+		return "", "", blockdev.Errorf(blockdev.ErrInvalid, "open", s, "error parsing address '%s'", s)
+	}
+	return host, port, nil
+}
+
+func badURL(name string) error {
+	return blockdev.Errorf(blockdev.ErrInvalid, "open", name, "No valid URL specified")
+}
+
+func missingAddress(name string) error {
+	return blockdev.Errorf(blockdev.ErrInvalid, "open", name, "NBD server address missing")
+}
+
+// parseURI reads the forms with "://" (doc/uri.md of the NBD project). QEMU knows nbd,
+// nbd+tcp and nbd+unix; those with TLS are libnbd's and nbdkit's.
+func parseURI(name string) (blockdev.Options, error) {
+	u, err := url.Parse(name)
+	if err != nil {
+		return nil, badURL(name)
+	}
+	o := blockdev.Options{}
+	scheme := u.Scheme
+	if rest, ok := strings.CutPrefix(scheme, "nbds"); ok {
+		o["tls"], scheme = "on", "nbd"+rest
+	}
+	if export := strings.TrimPrefix(u.Path, "/"); export != "" {
+		o["export"] = export
+	}
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil || u.Fragment != "" {
+		return nil, badURL(name)
+	}
+	socket := query["socket"]
+	delete(query, "socket")
+	if len(query) > 0 {
+		return nil, badURL(name)
+	}
+	switch {
+	case scheme == "nbd+unix" && u.Host == "" && len(socket) == 1:
+		o["server.type"], o["server.path"] = "unix", socket[0]
+		return o, nil
+	case scheme != "nbd" && scheme != "nbd+tcp", u.Hostname() == "", socket != nil:
+		return nil, badURL(name)
+	}
+	o["server.type"], o["server.host"], o["server.port"] = "inet", u.Hostname(), u.Port()
+	if u.Port() == "" {
+		o["server.port"] = defaultPort
+	}
+	return o, nil
+}
