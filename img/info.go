@@ -143,7 +143,7 @@ func (info *Info) addFormat(v *blockdev.Vertex) error {
 		}
 		told, err := i.Info()
 		if errors.Is(err, blockdev.ErrNotSupported) {
-			continue
+			return nil // a format that has nothing to tell, not even of being dirty
 		}
 		if err != nil {
 			return err

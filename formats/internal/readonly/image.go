@@ -1,34 +1,18 @@
-// Package readonly is what image formats that are only read have in common: everything of
-// a [blockdev.Node] but where the guest's bytes come from.
+// Package readonly is what image formats that are only read have in common.
 //
-//	Image --> Source.ReadGuest   a range inside the disk
-//	             |
-//	           Blocks            unpacks whole blocks, and keeps the last ones
+//	format's Image --embeds--> Image     size, refusals
+//	      |
+//	      +--> Blocks                    unpacks whole blocks, and keeps the last ones
 package readonly
 
 import "github.com/qmon/qmon/blockdev"
 
-// Source is a format's own part.
-type Source interface {
-	// ReadGuest fills p with guest bytes. The range is inside the disk, and not empty.
-	ReadGuest(p []byte, off int64) error
-}
-
-// Image is a node that cannot be written. Formats embed it.
+// Image is a node that cannot be written. Formats embed it and add ReadAt and Map.
 type Image struct {
 	Name string
 	File blockdev.Node
-
-	size       int64
-	compressed bool
-	source     Source
+	size int64
 }
-
-var (
-	_ blockdev.Node         = (*Image)(nil)
-	_ blockdev.OpaqueReader = (*Image)(nil)
-	_ blockdev.Informer     = (*Image)(nil)
-)
 
 // CheckMode refuses to open for writing, unless falling back is allowed.
 func CheckMode(r blockdev.OpenRequest) error {
@@ -38,9 +22,9 @@ func CheckMode(r blockdev.OpenRequest) error {
 	return nil
 }
 
-// New is an image of size bytes that reads from s. Compressed says how Map calls its bytes.
-func New(r blockdev.OpenRequest, size int64, compressed bool, s Source) Image {
-	return Image{Name: r.Filename, File: r.File, size: size, compressed: compressed, source: s}
+// New is an image of size bytes.
+func New(r blockdev.OpenRequest, size int64) Image {
+	return Image{Name: r.Filename, File: r.File, size: size}
 }
 
 // Size is the size of the disk.
@@ -49,37 +33,20 @@ func (im *Image) Size() int64 { return im.size }
 // Writable is false: an image opened for writing has fallen back.
 func (im *Image) Writable() bool { return false }
 
-// ReadAt reads guest bytes.
-func (im *Image) ReadAt(p []byte, off int64) (int, error) {
-	if err := blockdev.CheckRange("read", im, off, int64(len(p))); err != nil || len(p) == 0 {
-		return 0, err
+// CheckRange fails with ErrRange if the range is not inside the disk.
+func (im *Image) CheckRange(op string, off, n int64) error {
+	if off < 0 || n < 0 || off > im.size || n > im.size-off {
+		return blockdev.ErrorAt(blockdev.ErrRange, op, im.Name, off, "%d bytes do not fit in %d", n, im.size)
 	}
-	if err := im.source.ReadGuest(p, off); err != nil {
-		return 0, err
-	}
-	return len(p), nil
-}
-
-// ReadOpaque reads guest bytes.
-func (im *Image) ReadOpaque(p []byte, off int64) error {
-	_, err := im.ReadAt(p, off)
-	return err
+	return nil
 }
 
 // WriteAt fails.
 func (im *Image) WriteAt(p []byte, off int64) (int, error) {
-	if err := blockdev.CheckRange("write", im, off, int64(len(p))); err != nil {
+	if err := im.CheckRange("write", off, int64(len(p))); err != nil {
 		return 0, err
 	}
 	return 0, blockdev.Errorf(blockdev.ErrReadOnly, "write", im.Name, "Block node is read-only")
-}
-
-// Map says of all bytes that the driver has to be asked, as QEMU does for these formats.
-func (im *Image) Map(off, n int64) (blockdev.Extent, error) {
-	if err := blockdev.CheckRange("map", im, off, n); err != nil {
-		return blockdev.Extent{}, err
-	}
-	return blockdev.Extent{Kind: blockdev.ExtentOpaque, Len: n, Compressed: im.compressed}, nil
 }
 
 // Info has nothing to tell.
