@@ -61,6 +61,9 @@ type Mode struct {
 	ForceShare bool
 	// NoIO opens for metadata only (info): no guest data is read or written.
 	NoIO bool
+	// Check opens for a Checker that may repair: an image that is too damaged to be
+	// written otherwise is no reason to fail.
+	Check bool
 }
 
 // CacheMode is QEMU's triple behind cache=.

@@ -26,7 +26,7 @@ type CheckReport struct {
 // have none; findings are no failure, they are counted in the report.
 func Check(ctx context.Context, o CheckOptions) (r *CheckReport, err error) {
 	writable := o.Repair.RepairLeaks || o.Repair.RepairErrors
-	v, err := o.open(ctx, o.Image, access{writable: writable})
+	v, err := o.open(ctx, o.Image, access{writable: writable, check: true})
 	if err != nil {
 		return nil, err
 	}

@@ -138,6 +138,9 @@ func ChainInfo(v *blockdev.Vertex) (*Info, error) {
 func (info *Info) addFormat(v *blockdev.Vertex) error {
 	for w := v; w != nil; w = w.File() {
 		i, ok := w.Node.(blockdev.Informer)
+		if !ok && w.File() != nil && w.Driver != nil && w.Driver.Name != "raw" {
+			return nil // a format that tells nothing
+		}
 		if !ok {
 			continue
 		}

@@ -55,6 +55,7 @@ func (s Source) label() string {
 type access struct {
 	writable  bool
 	noIO      bool // metadata only
+	check     bool // for a Checker
 	noBacking bool
 	unmap     bool
 	snapshot  string // ID or name of an internal snapshot to open in place of the contents
@@ -78,6 +79,7 @@ func (s Session) openIn(ctx context.Context, g *blockdev.Graph, src Source, a ac
 			Unmap:      a.unmap,
 			ForceShare: src.ForceShare,
 			NoIO:       a.noIO,
+			Check:      a.check,
 		},
 	})
 	if err != nil {
