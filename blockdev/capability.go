@@ -221,6 +221,12 @@ type Limits struct {
 	MaxTransfer      int64
 }
 
+// Filter is a node that shows what another holds and does something beside. Questions
+// about the image behind it go to that.
+type Filter interface {
+	Filtered() Node
+}
+
 // Breaker suspends requests at events of a driver above it ("l2_update"), for tests.
 // Fallback: none.
 type Breaker interface {

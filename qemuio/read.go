@@ -210,12 +210,19 @@ func sectors(off, n int64) error {
 	return nil
 }
 
-// medium is what is in the drive.
+// medium is what is in the drive: the image, past the filters over it.
 func (e *Exerciser) medium() (*blockdev.Vertex, error) {
-	if v := e.drive.Medium(); v != nil {
-		return v, nil
+	v := e.drive.Medium()
+	if v == nil {
+		return nil, blockdev.Errorf(blockdev.ErrNoMedium, "open", e.drive.Name(), "No medium found")
 	}
-	return nil, blockdev.Errorf(blockdev.ErrNoMedium, "open", e.drive.Name(), "No medium found")
+	for v.File() != nil {
+		if _, ok := v.Node.(blockdev.Filter); !ok {
+			break
+		}
+		v = v.File()
+	}
+	return v, nil
 }
 
 // vmState is where the medium keeps the state of machines.

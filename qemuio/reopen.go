@@ -2,7 +2,6 @@ package qemuio
 
 import (
 	"context"
-	"fmt"
 	"strings"
 
 	"github.com/qmon/qmon/blockdev"
@@ -70,7 +69,7 @@ func reopen(ctx context.Context, e *Exerciser, c *Call) error {
 	e.Wait()
 	v, err := e.medium()
 	if err != nil {
-		return nil // an empty drive is reopened at once
+		return nil // an empty drive is reopened already
 	}
 	if err := changeable(v, r.Options); err != nil {
 		return err
@@ -79,7 +78,7 @@ func reopen(ctx context.Context, e *Exerciser, c *Call) error {
 	case r.Cache == nil && len(r.Options) == 0 && r.Writable == nil:
 		return nil
 	case r.Cache == nil && len(r.Options) == 0:
-		err = v.ReopenWritable(*r.Writable)
+		err = e.drive.Medium().ReopenWritable(*r.Writable)
 	case e.config.Reopen == nil:
 		err = blockdev.Errorf(blockdev.ErrNotSupported, "reopen", v.Filename, "The options of this image cannot be changed while it is in use")
 	default:
@@ -113,7 +112,7 @@ func changeable(v *blockdev.Vertex, o blockdev.Options) error {
 		return nil
 	}
 	if _, err := v.Driver.OpenOptions.Parse(own); err != nil {
-		return wrap(toReport, fmt.Sprint(blockdev.Message(err)), err)
+		return wrap(toReport, blockdev.Message(err), err)
 	}
 	return nil
 }

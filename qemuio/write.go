@@ -235,7 +235,7 @@ func (e *Exerciser) writeCompressed(p []byte, off int64) error {
 	if err := blockdev.CheckRange("write", v.Node, off, int64(len(p))); err != nil {
 		return err
 	}
-	to, ok := v.Node.(blockdev.CompressedWriter)
+	to, ok := e.drive.Medium().Node.(blockdev.CompressedWriter)
 	if !ok {
 		return blockdev.Errorf(blockdev.ErrNotSupported, "write", v.Filename, "Operation not supported")
 	}

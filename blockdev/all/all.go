@@ -3,7 +3,8 @@
 package all
 
 import (
-	_ "github.com/qmon/qmon/blockdev/file" // local files and devices
-	_ "github.com/qmon/qmon/blockdev/nbd"  // exports of NBD servers
-	_ "github.com/qmon/qmon/blockdev/null" // disks that hold nothing
+	_ "github.com/qmon/qmon/blockdev/file"              // local files and devices
+	_ "github.com/qmon/qmon/blockdev/filter/copyonread" // keeps what is read in an image
+	_ "github.com/qmon/qmon/blockdev/nbd"               // exports of NBD servers
+	_ "github.com/qmon/qmon/blockdev/null"              // disks that hold nothing
 )

@@ -101,25 +101,19 @@ func (t *tool) openVertex(ctx context.Context, f openFlags) (*blockdev.Vertex, e
 		return nil, errors.New("aio=native was specified, but it requires cache.direct=on, which was not specified.")
 	case f.copyOnRead && f.readOnly:
 		return nil, errors.New("Can't use copy-on-read on read-only device")
-	case f.copyOnRead:
-		return nil, errors.New("copy-on-read is not supported yet")
 	}
+	mode := blockdev.Mode{Writable: writable && !f.snapshot, Cache: f.cache, Unmap: f.unmap, ForceShare: f.forceShare}
 	v, err := t.graph.Open(ctx, *f.filename, blockdev.OpenOptions{
 		Driver:  f.format,
 		Options: f.options.Clone(),
 		Gate:    blockdev.FollowGate{},
-		Mode: blockdev.Mode{
-			Writable:   writable && !f.snapshot,
-			Cache:      f.cache,
-			Unmap:      f.unmap,
-			ForceShare: f.forceShare,
-		},
+		Mode:    mode,
 	})
+	if err == nil && f.snapshot {
+		v, err = t.overlay(ctx, v)
+	}
 	if err != nil {
 		return nil, err
-	}
-	if f.snapshot {
-		return t.overlay(ctx, v)
 	}
 	if writable && !v.Mode().Writable {
 		return nil, errors.Join(blockdev.Errorf(blockdev.ErrReadOnly, "open", v.Filename, "Block node is read-only"), v.Unref())
@@ -127,7 +121,17 @@ func (t *tool) openVertex(ctx context.Context, f openFlags) (*blockdev.Vertex, e
 	if writable && v.Probed && v.Driver.Name == "raw" {
 		fmt.Fprint(t.stderr, img.ProbedRawWarning(*f.filename))
 	}
+	if f.copyOnRead {
+		return t.copyOnRead(ctx, v)
+	}
 	return v, nil
+}
+
+// copyOnRead puts the filter of that name over v.
+func (t *tool) copyOnRead(ctx context.Context, v *blockdev.Vertex) (*blockdev.Vertex, error) {
+	o := blockdev.Options{"driver": "copy-on-read", "file": v.Name}
+	c, err := t.graph.OpenDescription(ctx, o, blockdev.OpenOptions{Mode: v.Mode()})
+	return c, errors.Join(err, v.Unref()) // c holds a reference of its own
 }
 
 // overlay puts a temporary file over v.

@@ -112,6 +112,10 @@ var parityCases = []string{
 	"-f qcow2 -c 'reopen -o lazy-refcounts=on' -c 'write 0 64k' -c 'reopen -o overlap-check=foo' -c 'reopen -o file.filename=x' -c info a.qcow2",
 	"-f raw -c 'reopen -o read-only=on -r' -c 'reopen -c none -o cache.direct=on' -c 'reopen -o driver=qcow2' -c 'reopen -z' a.raw", "-c reopen",
 	"-f qcow2 -c 'reopen -o discard=unmap' -c 'write -P 9 0 64k' -c 'reopen -r -c writeback' -c 'write 0 1' -c 'read -P 9 0 64k' a.qcow2",
+	// copy-on-read
+	"-C -c map -c 'read 100 10' -c map -c 'read -q 2M 10' -c map -c 'alloc 0 3M' -c info -c 'read -b 0 512' -c 'truncate 4M' -c length -c map o.qcow2",
+	"-C -f raw -c map -c 'read 0 1' -c 'write 0 1' -c 'discard 0 512' -c 'write -z 0 1' a.raw", "-C -c 'write -P 1 0 3k' -c 'read -vP 1 3060 20' -c map o.qcow2",
+	"-C -s -c 'read 0 3M' -c map -c 'alloc 0 3M' o.qcow2", "-c 'open -C o.qcow2' -c 'read -q 0 3M' -c map",
 	// what needs a node that can be debugged, and the host
 	"-f raw -c 'break x y' -c 'resume x' -c 'remove_break x' -c break -c 'break x' -c resume a.raw",
 	"-f raw -c 'sigraise 0' -c 'sigraise x' -c 'sigraise 1000' -c 'sigraise 1 2' -c 'sigraise -1' a.raw",
