@@ -3,6 +3,7 @@
 package all
 
 import (
+	_ "github.com/qmon/qmon/formats/bochs" // Bochs, growing
 	_ "github.com/qmon/qmon/formats/cloop" // compressed loop device
 	_ "github.com/qmon/qmon/formats/qcow2" // QEMU's copy-on-write images
 	_ "github.com/qmon/qmon/formats/raw"   // the bytes as they are

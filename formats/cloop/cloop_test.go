@@ -18,7 +18,7 @@ func TestImagesMadeByCreateCompressedFS(t *testing.T) { formattest.RunGolden(t, 
 func TestWithQEMU(t *testing.T) {
 	for _, name := range []string{"4k.cloop", "64k.cloop", "7zip-128k.cloop"} {
 		t.Run(name, func(t *testing.T) {
-			formattest.RunReader(t, "cloop", filepath.Join("../../testdata/cloop", name))
+			formattest.RunReader(t, formattest.Reader{Driver: "cloop", Image: filepath.Join("../../testdata/cloop", name)})
 		})
 	}
 }
