@@ -3,6 +3,7 @@ package formattest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -107,6 +108,13 @@ func (c *crashTest) look(file *blocktest.Memory, durable int) error {
 		return err
 	}
 	v, err := c.format.open(file, true)
+	if errors.Is(err, blockdev.ErrCorrupt) {
+		// Some want a check first where an image was not closed.
+		if err := c.repair(file); err != nil {
+			return fmt.Errorf("repair: %w", err)
+		}
+		v, err = c.format.open(file, true)
+	}
 	if err != nil {
 		return fmt.Errorf("open: %w", err)
 	}
@@ -149,6 +157,18 @@ func (c *crashTest) check(file *blocktest.Memory) (err error) {
 		return err
 	}
 	return found
+}
+
+// repair opens an image for a check.
+func (c *crashTest) repair(file *blocktest.Memory) error {
+	v, err := c.format.openAs(file, blockdev.Mode{Writable: true, Check: true})
+	if err != nil {
+		return err
+	}
+	if k, ok := v.Node.(blockdev.Checker); ok {
+		_, err = k.Check(context.Background(), blockdev.CheckOptions{RepairErrors: true, RepairLeaks: true})
+	}
+	return errors.Join(err, v.Unref())
 }
 
 // goOn writes to what a crash left, closes it, and looks again.

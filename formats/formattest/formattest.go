@@ -78,8 +78,11 @@ func (f Format) create(t *testing.T) *blocktest.Memory {
 
 // open opens an image that lies in file.
 func (f Format) open(file blockdev.Node, writable bool) (*blockdev.Vertex, error) {
+	return f.openAs(file, blockdev.Mode{Writable: writable, Unmap: true})
+}
+
+func (f Format) openAs(file blockdev.Node, mode blockdev.Mode) (*blockdev.Vertex, error) {
 	g := &blockdev.Graph{}
-	mode := blockdev.Mode{Writable: writable, Unmap: true}
 	if _, err := g.Add(file, "bytes", mode); err != nil {
 		return nil, err
 	}

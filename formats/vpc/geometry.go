@@ -32,7 +32,10 @@ func chs(total int64) geometry {
 
 // chsFor finds the smallest geometry that chs makes with at least total sectors.
 func chsFor(total int64) geometry {
-	if total >= maxGeometry.total() {
+	switch {
+	case total == 0:
+		return geometry{}
+	case total >= maxGeometry.total():
 		return maxGeometry
 	}
 	for n := total; ; n++ {
