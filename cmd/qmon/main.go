@@ -4,16 +4,17 @@
 //	qmon ...                 the emulator    qemu-system-riscv64, qemu-system-x86_64
 //	qmon img ...             disk images     qemu-img
 //	qmon io ...              disk exerciser  qemu-io
+//	qmon nbd ...             NBD server      qemu-nbd
 package main
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/qmon/qmon/cmd/qmon/img"
 	"github.com/qmon/qmon/cmd/qmon/io"
+	"github.com/qmon/qmon/cmd/qmon/nbd"
 	"github.com/qmon/qmon/cmd/qmon/system"
 )
 
@@ -29,7 +30,7 @@ func run(argv []string) int {
 	case "qemu-io":
 		return io.Main(prog, args)
 	case "qemu-nbd":
-		return notYet(prog)
+		return nbd.Main(prog, args)
 	}
 	if len(args) > 0 {
 		switch args[0] {
@@ -38,13 +39,8 @@ func run(argv []string) int {
 		case "io":
 			return io.Main(prog+" io", args[1:])
 		case "nbd":
-			return notYet(prog + " " + args[0])
+			return nbd.Main(prog+" nbd", args[1:])
 		}
 	}
 	return system.Main(prog, args)
-}
-
-func notYet(tool string) int {
-	fmt.Fprintf(os.Stderr, "%s: this tool is not part of qmon yet\n", tool)
-	return 1
 }

@@ -33,6 +33,7 @@ func List(ctx context.Context, c Config) ([]Listed, error) {
 		stop()
 		_ = nc.Close() // nothing is left to be said
 	}()
+	c.Replies = max(c.Replies, AskStructured) // what extended ones add says nothing of the exports
 	h := &handshake{config: &c, nc: nc}
 	newstyle, err := h.greet(ctx)
 	switch {

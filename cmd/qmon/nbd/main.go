@@ -1,0 +1,122 @@
+// Package nbd is the command line of qemu-nbd: `qmon nbd ...`, or the program called as
+// qemu-nbd.
+//
+//	argv -> options.go -> serve.go:  image -> export -> listen.go: socket -> clients
+//	                   -> list.go:   -L, what another server has
+//	                   -> fork_*.go: --fork, the same program again in the background
+//
+// What NBD is lies in blockdev/nbd; here are options, messages and the life of a process.
+package nbd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/qmon/qmon/blockdev"
+	_ "github.com/qmon/qmon/blockdev/all" // protocols
+	_ "github.com/qmon/qmon/formats/all"  // formats
+	"github.com/qmon/qmon/internal/release"
+)
+
+const (
+	statusOK     = 0
+	statusFailed = 1
+)
+
+// Main runs one command line and returns the exit status. prog is how messages call the
+// program; args follow it.
+func Main(prog string, args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the program where it stands
+	t := &tool{prog: prog, stdout: os.Stdout, stderr: os.Stderr}
+	return t.main(ctx, args)
+}
+
+// tool is one run of the program.
+type tool struct {
+	prog           string
+	stdout, stderr io.Writer
+}
+
+func (t *tool) main(ctx context.Context, args []string) int {
+	o, err := parse(args)
+	if err == nil {
+		err = t.run(ctx, o)
+	}
+	usage := usageError{}
+	switch {
+	case err == nil:
+		return statusOK
+	case errors.Is(err, errHelp):
+		fmt.Fprint(t.stdout, t.help())
+		return statusOK
+	case errors.Is(err, errVersion):
+		fmt.Fprintf(t.stdout, "qemu-nbd %s (behaviour followed by qmon %s)\n", release.QEMU, release.Version())
+		return statusOK
+	case errors.As(err, &usage):
+		t.report(err)
+		t.report(fmt.Errorf("Try `%s --help' for more information.", t.prog))
+		return statusFailed
+	}
+	if !errors.Is(err, errReported) {
+		t.report(err)
+	}
+	if errors.Is(err, errOperands) {
+		fmt.Fprintf(t.stderr, "Try `%s --help' for more information.\n", t.prog)
+	}
+	return statusFailed
+}
+
+func (t *tool) run(ctx context.Context, o *options) error {
+	switch {
+	case o.disconnect:
+		return disconnect(o.device)
+	case o.list:
+		return t.list(ctx, o)
+	case o.fork && !isChild():
+		return t.fork(ctx)
+	}
+	return t.serve(ctx, o)
+}
+
+func (t *tool) report(err error) {
+	if two := (twoErrors{}); errors.As(err, &two) {
+		t.report(two[0])
+		err = two[1]
+	}
+	fmt.Fprintf(t.stderr, "%s: %s\n", t.prog, blockdev.Message(err))
+}
+
+// disconnect is --disconnect, connecting what --connect asks for. Both are about a device
+// of the kernel's own NBD client.
+func disconnect(device string) error {
+	if _, err := os.Stat(device); err != nil {
+		return &blockdev.Error{Op: "disconnect", File: device, Offset: blockdev.NoOffset, Text: "Cannot open " + device, Err: pathCause(err)}
+	}
+	return errKernel
+}
+
+func connect(device string) error {
+	f, err := os.OpenFile(device, os.O_RDWR, 0)
+	if err != nil {
+		return &blockdev.Error{Op: "connect", File: device, Offset: blockdev.NoOffset, Text: "Failed to open " + device, Err: pathCause(err)}
+	}
+	return errors.Join(errKernel, f.Close())
+}
+
+var errKernel = errors.New("devices of the kernel's NBD client are not supported: use nbd-client with a server on a socket")
+
+// pathCause strips the path, which the message has already.
+func pathCause(err error) error {
+	var pe *os.PathError
+	if errors.As(err, &pe) {
+		return pe.Err
+	}
+	return err
+}

@@ -1,0 +1,174 @@
+package nbd
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"strconv"
+
+	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/blockdev/nbd/server"
+	"github.com/qmon/qmon/blockdev/tlscreds"
+	"github.com/qmon/qmon/img"
+	"github.com/qmon/qmon/internal/qemuopts"
+)
+
+// serve serves the image until a signal comes or, unless it is to persist, the last client
+// has left.
+func (t *tool) serve(ctx context.Context, o *options) (err error) {
+	var secure *tls.Config
+	if o.tlsCreds != "" {
+		creds, err := tlscreds.Lookup(o.tlsCreds, true)
+		if err != nil {
+			return fmt.Errorf("Failed to get TLS creds: %s", blockdev.Message(err))
+		}
+		secure = creds.ServerConfig()
+	}
+	if o.device != "" {
+		return connect(o.device)
+	}
+	g := &blockdev.Graph{}
+	v, err := t.open(ctx, g, o)
+	if err != nil {
+		return err
+	}
+	drive := blockdev.NewDrive(blockdev.DriveConfig{ReadOnly: o.readOnly, Cache: o.cache})
+	if err := drive.Insert(v); err != nil {
+		return errors.Join(err, v.Unref())
+	}
+	defer func() {
+		v, rerr := drive.Remove()
+		if v != nil {
+			rerr = errors.Join(rerr, v.Unref())
+		}
+		err = errors.Join(err, rerr)
+	}()
+	return t.export(ctx, o, server.Export{
+		Name: o.name, Description: o.description, Backend: server.FromDrive(drive), Size: v.Node.Size(),
+		ReadOnly: o.readOnly, SingleConn: o.shared == 1 && !o.readOnly, AllocationDepth: o.depth,
+	}, secure)
+}
+
+// open opens the image as the options say: its snapshot, an overlay, a part of it.
+func (t *tool) open(ctx context.Context, g *blockdev.Graph, o *options) (*blockdev.Vertex, error) {
+	open := blockdev.OpenOptions{
+		Driver: o.format, Gate: blockdev.FollowGate{}, Options: blockdev.Options{},
+		Mode: blockdev.Mode{Writable: !o.readOnly && !o.snapshot, Cache: o.cache, Unmap: o.unmap},
+	}
+	filename := o.filename
+	if o.describe {
+		for _, p := range qemuopts.Parse(filename, "") {
+			open.Options[p.Key] = p.Value
+		}
+		filename = ""
+	}
+	if o.detectZeroes != "off" && o.offset == 0 && !o.snapshot {
+		open.Options["detect-zeroes"] = o.detectZeroes
+	}
+	v, err := g.Open(ctx, filename, open)
+	if err != nil {
+		return nil, fmt.Errorf("Failed to blk_new_open '%s': %s", o.filename, blockdev.Message(err))
+	}
+	if v.Probed && v.Driver.Name == "raw" && !o.readOnly {
+		fmt.Fprint(t.stderr, img.ProbedRawWarning(o.filename))
+	}
+	if o.loadSnapshot != "" {
+		if v, err = reopenSnapshot(ctx, g, v, filename, open, o.loadSnapshot); err != nil {
+			return nil, err
+		}
+	}
+	if o.snapshot {
+		if v, err = overlay(ctx, g, v); err != nil {
+			return nil, err
+		}
+	}
+	return window(ctx, g, v, o)
+}
+
+// reopenSnapshot exchanges v for the internal snapshot id.
+func reopenSnapshot(ctx context.Context, g *blockdev.Graph, v *blockdev.Vertex, filename string, open blockdev.OpenOptions, id string) (*blockdev.Vertex, error) {
+	if err := v.Unref(); err != nil {
+		return nil, err
+	}
+	open.Snapshot = id
+	v, err := g.Open(ctx, filename, open)
+	if err != nil {
+		return nil, fmt.Errorf("Failed to load snapshot: %s", blockdev.Message(err))
+	}
+	return v, nil
+}
+
+func overlay(ctx context.Context, g *blockdev.Graph, v *blockdev.Vertex) (*blockdev.Vertex, error) {
+	top, err := g.OpenOverlay(ctx, v, "")
+	if err != nil {
+		return nil, errors.Join(err, v.Unref())
+	}
+	return top, nil
+}
+
+// window cuts the offset off the beginning. v is handed over.
+func window(ctx context.Context, g *blockdev.Graph, v *blockdev.Vertex, o *options) (*blockdev.Vertex, error) {
+	if o.offset == 0 {
+		return v, nil
+	}
+	description := blockdev.Options{"driver": "raw", "file": v.Name, "offset": strconv.FormatInt(o.offset, 10), "detect-zeroes": o.detectZeroes}
+	w, err := g.OpenDescription(ctx, description, blockdev.OpenOptions{Mode: v.Mode()})
+	if err = errors.Join(err, v.Unref()); err != nil { // w has its own reference
+		return nil, err
+	}
+	return w, nil
+}
+
+// export listens and serves.
+func (t *tool) export(ctx context.Context, o *options, e server.Export, secure *tls.Config) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	options := server.Options{TLS: secure, MaxConnections: o.shared}
+	if o.shared == 0 || o.shared > maxShared {
+		options.MaxConnections = maxShared
+	}
+	options.Disconnected = func(active int) {
+		if active == 0 && !o.persistent {
+			stop()
+		}
+	}
+	if o.verbose {
+		options.Log = func(text string) { t.report(errors.New(text)) }
+	}
+	s := server.New(options)
+	if err := s.Add(e); err != nil {
+		return err
+	}
+	l, err := listen(o)
+	if err != nil {
+		return err
+	}
+	if err := t.ready(o); err != nil {
+		return errors.Join(err, l.Close())
+	}
+	err = s.Serve(ctx, l)
+	if ctx.Err() != nil {
+		err = nil // asked to end, or done
+	}
+	return errors.Join(err, s.Close())
+}
+
+// maxShared is how many clients there are at a time if that is left open: more than a
+// process usually may have files.
+const maxShared = math.MaxInt16
+
+// ready tells the world that clients can connect.
+func (t *tool) ready(o *options) error {
+	if o.pidFile != "" {
+		if err := os.WriteFile(o.pidFile, fmt.Appendf(nil, "%d\n", os.Getpid()), 0o644); err != nil {
+			return &blockdev.Error{Op: "create", File: o.pidFile, Offset: blockdev.NoOffset, Text: "Cannot open pid file", Err: pathCause(err)}
+		}
+	}
+	if o.fork {
+		return tellParent()
+	}
+	return nil
+}
