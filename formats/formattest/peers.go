@@ -82,7 +82,7 @@ func (q *qemuTest) weCreate(options string) {
 func (q *qemuTest) open(writable bool) *image {
 	q.t.Helper()
 	v, err := q.graph.Open(context.Background(), q.path, blockdev.OpenOptions{Driver: q.f.Driver, Options: q.f.OpenOptions,
-		Mode: blockdev.Mode{Writable: writable, Unmap: true}})
+		Gate: blockdev.FollowGate{}, Mode: blockdev.Mode{Writable: writable, Unmap: true}})
 	if err != nil {
 		q.t.Fatal(err)
 	}
