@@ -72,12 +72,12 @@ func init() {
 		{"compare", compareSyntax, runCompare},
 		{"convert", convertSyntax, runConvert},
 		{"create", createSyntax, runCreate},
-		{"dd", "", nil},
+		{"dd", ddSyntax, runDD},
 		{"info", infoSyntax, runInfo},
 		{"map", mapSyntax, runMap},
 		{"measure", "", nil},
 		{"snapshot", snapshotSyntax, runSnapshot},
-		{"rebase", "", nil},
+		{"rebase", rebaseSyntax, runRebase},
 		{"resize", resizeSyntax, runResize},
 	}
 }

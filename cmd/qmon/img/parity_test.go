@@ -188,6 +188,25 @@ var parityCases = []string{
 	"convert -O qcow2 -o preallocation=metadata d.qcow2 n; check n; compare n d.raw", "convert d.qcow2 missing/n",
 	"convert -O qcow2 -o size=20M d.qcow2 n; info n", "convert -p empty.qcow2 n",
 	"convert -p d.qcow2 n", "convert -p -O qcow2 s.qcow2 n", "convert -p -S 0 a.raw n", "convert -p longer.raw n", "convert orphan.qcow2 n",
+	// rebase
+	"rebase", "rebase -b x", "rebase a.qcow2 d.qcow2 -b x", "rebase a.qcow2", "rebase -b d.qcow2 -F foo o.qcow2",
+	"rebase -u -b d.qcow2 -F foo o.qcow2", "rebase -f raw -b d.qcow2 -F qcow2 a.raw", "rebase -b o.qcow2 -F qcow2 o.qcow2",
+	"rebase -t foo -b d.qcow2 -F qcow2 o.qcow2", "rebase -T foo -b d.qcow2 -F qcow2 o.qcow2",
+	"rebase -b a.raw -F qcow2 o.qcow2", "rebase -b d.qcow2 -F qcow2 nosuch", "rebase -b nosuch -F raw o.qcow2",
+	"rebase -u -b nosuch -F raw o.qcow2; info -f qcow2 o.qcow2; rebase -u -b d.qcow2 -F qcow2 o.qcow2", "rebase -b d.qcow2 -F qcow2 o.qcow2; info o.qcow2",
+	"convert o.qcow2 before; rebase -b a.qcow2 -F qcow2 o.qcow2; check o.qcow2; compare o.qcow2 before",
+	"convert o.qcow2 before; rebase -b '' o.qcow2; check o.qcow2; compare o.qcow2 before; info o.qcow2",
+	"convert o.qcow2 before; rebase -b d.raw -F raw o.qcow2; compare o.qcow2 before", "rebase -p -u -b d.raw -F raw o.qcow2",
+	"convert o.qcow2 before; rebase -b long.raw -F raw o.qcow2; compare o.qcow2 before",
+	// dd
+	"dd", "dd if=d.qcow2", "dd if=d.qcow2 of=x bs=1 count=", "dd if=d.qcow2 of=x bs=foo", "dd if=d.qcow2 of=x count=-1",
+	"dd if=d.qcow2 of=x skip=foo", "dd -O foo if=d.qcow2 of=x", "dd -f foo if=d.qcow2 of=x", "dd if=d.qcow2 of=missing/x",
+	"dd -n if=d.qcow2 of=x", "dd xyz if=d.qcow2 of=x", "dd if of=x", "dd foo=1 if=d.qcow2 of=x", "dd if=d.qcow2 of=x bs=3G",
+	"dd if=d.qcow2 of=n; compare n d.raw", "dd -U if=d.qcow2 of=n bs=1M; compare n d.raw", "dd -O qcow2 if=d.qcow2 of=n; compare n d.raw",
+	"dd --image-opts if=driver=qcow2,file.filename=d.qcow2 of=n; compare n d.raw", "dd if=d.qcow2 of=n count=0; info n",
+	"dd -O qcow2 if=d.qcow2 of=n bs=100 count=3; info n", "dd if=d.qcow2 of=n bs=1M count=100 skip=1; info n",
+	"dd -f raw if=d.raw of=n bs=3000 count=7 skip=1; info n", "dd if=d.qcow2 of=n bs=1k skip=100000; info n",
+	"dd if=d.qcow2 of=n bs=512 skip=99999999999 count=4", "dd if=nosuch of=n",
 }
 
 // knownDifferences are cases where we differ on purpose, or not yet do the same.
