@@ -147,16 +147,18 @@ func (c *crashTest) check(file *blocktest.Memory) (err error) {
 	if !ok {
 		return nil
 	}
-	var found error
-	_, err = k.Check(context.Background(), blockdev.CheckOptions{Report: func(f blockdev.Finding) {
-		if f.Kind != blockdev.FindingLeak && (c.accept == nil || !c.accept(f)) {
-			found = fmt.Errorf("check: %s", f.Text)
+	var accepted int64
+	var texts []string
+	r, err := k.Check(context.Background(), blockdev.CheckOptions{Report: func(f blockdev.Finding) {
+		if f.Kind != blockdev.FindingLeak && c.accept != nil && c.accept(f) {
+			accepted++
 		}
+		texts = append(texts, f.Text)
 	}})
-	if err != nil {
-		return err
+	if err == nil && r.Corruptions+r.CheckErrors > accepted {
+		err = fmt.Errorf("check: %+v, %q", r, texts)
 	}
-	return found
+	return err
 }
 
 // repair opens an image for a check.
