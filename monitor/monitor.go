@@ -10,6 +10,7 @@ import (
 
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/blockdev/driveopt"
+	"github.com/qmon/qmon/blockdev/nbd/server"
 	"github.com/qmon/qmon/internal/release"
 	"github.com/qmon/qmon/serial"
 	"github.com/qmon/qmon/vm"
@@ -54,6 +55,7 @@ type Monitor struct {
 	mu       sync.Mutex
 	sessions []*Session
 	nodes    map[string]*blockdev.Vertex // made by drive_add -n, by node name
+	nbd      *server.Server              // of nbd_server_start, nil for none
 }
 
 // New makes a monitor with all the commands of this package.
@@ -84,6 +86,7 @@ func New(c Config) *Monitor {
 	for _, group := range [][]Command{
 		helpCommands, runCommands, snapshotCommands, internalCommands, mediaCommands, blockCommands,
 		memoryCommands, cpuCommands, infoCommands, chardevCommands, logCommands, qemuioCommands, externalCommands,
+		nbdCommands,
 	} {
 		for _, c := range group {
 			m.commands.add(c)
@@ -148,8 +151,8 @@ func (m *Monitor) Failures() int {
 	return n
 }
 
-// Close ends all consoles, waits for the commands that they run, and closes the nodes that
-// drive_add made.
+// Close ends all consoles, waits for the commands that they run, stops the NBD server, and
+// closes the nodes that drive_add made.
 func (m *Monitor) Close() error {
 	m.cancel()
 	m.mu.Lock()
@@ -159,7 +162,9 @@ func (m *Monitor) Close() error {
 	for _, s := range sessions {
 		errs = append(errs, s.close())
 	}
+	errs = append(errs, m.stopNBD())
 	m.running.Wait()
+	errs = append(errs, m.stopNBD()) // of a command that ran until now
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for name, v := range m.nodes {

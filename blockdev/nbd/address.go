@@ -2,8 +2,10 @@ package nbd
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/url"
+	"os"
 	"strings"
 
 	"github.com/qmon/qmon/blockdev"
@@ -35,6 +37,46 @@ func (a Address) Dial(ctx context.Context) (net.Conn, error) {
 		return d.DialContext(ctx, "unix", a.Path)
 	}
 	return d.DialContext(ctx, "tcp", net.JoinHostPort(a.Host, a.Port))
+}
+
+// ParseAddress reads "unix:/path" or "host:port".
+func ParseAddress(s string) (Address, error) {
+	if path, ok := strings.CutPrefix(s, "unix:"); ok {
+		return Address{Network: "unix", Path: path}, nil
+	}
+	host, port, err := splitHostPort(s)
+	return Address{Network: "tcp", Host: host, Port: port}, err
+}
+
+// Listen waits for clients. A unix socket that nobody has removed is replaced.
+func (a Address) Listen() (net.Listener, error) {
+	if a.Network != "unix" {
+		l, err := net.Listen("tcp", net.JoinHostPort(a.Host, a.Port))
+		return l, listenError("Failed to bind socket", err)
+	}
+	if info, err := os.Lstat(a.Path); err == nil && info.Mode()&os.ModeSocket != 0 {
+		if err := os.Remove(a.Path); err != nil {
+			return nil, listenError("Failed to unlink socket "+a.Path, err)
+		}
+	}
+	l, err := net.Listen("unix", a.Path)
+	return l, listenError("Failed to bind socket to "+a.Path, err)
+}
+
+// listenError words err as QEMU does.
+func listenError(text string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var op *net.OpError
+	var pe *os.PathError
+	switch {
+	case errors.As(err, &op):
+		err = op.Err
+	case errors.As(err, &pe):
+		err = pe.Err
+	}
+	return &blockdev.Error{Op: "listen", Offset: blockdev.NoOffset, Text: text, Err: err}
 }
 
 // uri is the text that opens the export again.

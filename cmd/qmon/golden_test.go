@@ -33,7 +33,7 @@ func TestRecordedSessions(t *testing.T) {
 	dir := filepath.Join("..", "..", "testdata", "golden")
 	cmd := exec.Command("python3", filepath.Join(dir, "replay"), "-v",
 		"--prog", binary(t, "qemu-system-x86_64"), "--prog-virt", binary(t, "qemu-system-riscv64"),
-		"--img", binary(t, "qemu-img"), "--skip-tag", "nbd",
+		"--img", binary(t, "qemu-img"), "--nbd", binary(t, "qemu-nbd"),
 		filepath.Join(dir, "hmp.jsonl"), filepath.Join(dir, "mux.jsonl"))
 	out, err := cmd.CombinedOutput()
 	if _, failed := err.(*exec.ExitError); err != nil && !failed {

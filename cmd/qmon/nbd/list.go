@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/qmon/qmon/blockdev"
-	"github.com/qmon/qmon/blockdev/nbd"
 	"github.com/qmon/qmon/blockdev/nbd/client"
 	"github.com/qmon/qmon/blockdev/nbd/protocol"
 	"github.com/qmon/qmon/blockdev/tlscreds"
@@ -15,13 +14,7 @@ import (
 
 // list is --list: what another server has.
 func (t *tool) list(ctx context.Context, o *options) error {
-	address := nbd.Address{Network: "tcp", Host: o.bind, Port: o.port}
-	if o.bind == "" {
-		address.Host = "0.0.0.0"
-	}
-	if o.socket != "" {
-		address = nbd.Address{Network: "unix", Path: o.socket}
-	}
+	address := o.address()
 	var secure *tls.Config
 	if o.tlsCreds != "" {
 		creds, err := tlscreds.Lookup(o.tlsCreds, false)

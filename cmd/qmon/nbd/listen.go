@@ -7,7 +7,7 @@ import (
 	"os"
 	"strconv"
 
-	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/blockdev/nbd"
 )
 
 // firstActivated is the first descriptor that a service manager hands over (sd_listen_fds).
@@ -30,40 +30,19 @@ func listen(o *options) (net.Listener, error) {
 	if n := activated(); n > 0 {
 		return takeSocket(o, n)
 	}
+	return o.address().Listen()
+}
+
+// address is where the server listens, or where the one is that is asked for its list.
+func (o *options) address() nbd.Address {
 	if o.socket != "" {
-		return listenUnix(o.socket)
+		return nbd.Address{Network: "unix", Path: o.socket}
 	}
-	host := o.bind
-	if host == "" {
-		host = "0.0.0.0"
+	a := nbd.Address{Network: "tcp", Host: o.bind, Port: o.port}
+	if a.Host == "" {
+		a.Host = "0.0.0.0"
 	}
-	l, err := net.Listen("tcp", net.JoinHostPort(host, o.port))
-	if err != nil {
-		return nil, bindError("Failed to bind socket", err)
-	}
-	return l, nil
-}
-
-// listenUnix takes the place of a socket that nobody has removed.
-func listenUnix(path string) (net.Listener, error) {
-	if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSocket != 0 {
-		if err := os.Remove(path); err != nil {
-			return nil, bindError("Failed to unlink socket "+path, err)
-		}
-	}
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, bindError("Failed to bind socket to "+path, err)
-	}
-	return l, nil
-}
-
-func bindError(text string, err error) error {
-	var op *net.OpError
-	if errors.As(err, &op) {
-		err = op.Err
-	}
-	return &blockdev.Error{Op: "listen", Offset: blockdev.NoOffset, Text: text, Err: pathCause(err)}
+	return a
 }
 
 // takeSocket takes the one socket of a service manager.
@@ -81,7 +60,7 @@ func takeSocket(o *options, n int) (net.Listener, error) {
 	f := os.NewFile(firstActivated, "socket activation")
 	l, err := net.FileListener(f)
 	if err != nil {
-		return nil, errors.Join(bindError("Failed to use socket", err), f.Close())
+		return nil, errors.Join(fmt.Errorf("Failed to use socket: %w", err), f.Close())
 	}
 	return l, f.Close() // l has a descriptor of its own
 }
