@@ -13,12 +13,16 @@ func (b *bench) convertRows() []row {
 	raw := filepath.Join(b.dir, "data.raw")
 	qcow2 := filepath.Join(b.dir, "data.qcow2")
 	sparse := filepath.Join(b.dir, "sparse.raw")
+	words := filepath.Join(b.dir, "words.raw")
 	out := filepath.Join(b.dir, "out")
 	setUp := func() error {
 		if _, err := os.Stat(qcow2); err == nil {
 			return nil
 		}
 		if err := writeData(raw, b.size); err != nil {
+			return err
+		}
+		if err := writeWords(words, b.size/4); err != nil {
 			return err
 		}
 		if err := os.WriteFile(sparse, []byte("x"), 0o600); err != nil {
@@ -50,6 +54,8 @@ func (b *bench) convertRows() []row {
 		compare("convert qcow2 to raw", "-f", "qcow2", "-O", "raw", qcow2),
 		compare("convert qcow2 to qcow2", "-f", "qcow2", "-O", "qcow2", qcow2),
 		compare("convert sparse 100 GiB to qcow2", "-f", "raw", "-O", "qcow2", sparse),
+		compare("convert -c zlib", "-c", "-f", "raw", "-O", "qcow2", words),
+		compare("convert -c zstd", "-c", "-f", "raw", "-O", "qcow2", "-o", "compression_type=zstd", words),
 	}
 }
 
@@ -74,4 +80,22 @@ func writeData(name string, size int64) (err error) {
 		}
 	}
 	return w.Flush()
+}
+
+// writeWords writes a file of random words, which compresses about as text does.
+func writeWords(name string, size int64) error {
+	random := rand.New(rand.NewChaCha8([32]byte{2}))
+	words := make([]string, 4096)
+	for i := range words {
+		w := make([]byte, 2+random.IntN(9))
+		for k := range w {
+			w[k] = byte('a' + random.IntN(26))
+		}
+		words[i] = string(w)
+	}
+	b := make([]byte, 0, size+16)
+	for int64(len(b)) < size {
+		b = append(append(b, words[random.IntN(len(words))]...), ' ')
+	}
+	return os.WriteFile(name, b[:size], 0o600)
 }

@@ -235,12 +235,14 @@ func (c *copier) do(p copyPiece) error {
 	if err := c.read(buf, p); err != nil {
 		return copyError(OpCopyRead, p.off, err)
 	}
-	return c.inTurn(p, func() error {
-		if c.compressed != nil {
-			return c.writeCompressed(buf, p.off)
+	write := func() error { return c.write(buf, p.off) }
+	if c.compressed != nil {
+		var err error
+		if write, err = c.prepareCompressed(buf, p.off); err != nil {
+			return copyError(OpCopyWrite, p.off, err)
 		}
-		return c.write(buf, p.off)
-	})
+	}
+	return c.inTurn(p, write)
 }
 
 // inTurn calls write, with InOrder after those of all the pieces before p.
@@ -276,11 +278,12 @@ func (c *copier) zero(off, n int64) error {
 	return WriteZeroes(c.dst, off, n, ZeroMayUnmap)
 }
 
-func (c *copier) writeCompressed(buf []byte, off int64) error {
+// prepareCompressed does what may be done out of turn: compressing.
+func (c *copier) prepareCompressed(buf []byte, off int64) (write func() error, err error) {
 	if IsZero(buf) {
-		return c.zero(off, int64(len(buf)))
+		return func() error { return c.zero(off, int64(len(buf))) }, nil
 	}
-	return c.compressed.WriteCompressed(buf, off)
+	return prepareCompressed(c.compressed, buf, off)
 }
 
 // write writes buf, with the zeroes in it as zeroes if that was asked for.

@@ -29,6 +29,8 @@ type ConvertOptions struct {
 	// 0 for DefaultSparse. Dense writes every byte instead.
 	Sparse int64
 	Dense  bool
+	// Compress stores the data compressed, where the target's format can.
+	Compress bool
 	// Workers is how many requests run in parallel, 0 for the default.
 	Workers int
 	// OutOfOrder allows the target to be written out of order, which is faster on targets
@@ -86,6 +88,9 @@ func (c *conversion) run(ctx context.Context) error {
 	}
 	plan, err := c.plan()
 	if err != nil {
+		return err
+	}
+	if err := c.checkCompress(plan); err != nil {
 		return err
 	}
 	existed := fileExists(c.o.Target.Filename)
@@ -217,6 +222,7 @@ func (c *conversion) fill(ctx context.Context) (err error) {
 	if c.o.Existing && c.o.Backing != "" {
 		c.base = blockdev.BackingOf(c.src)
 	}
+	c.o.Compress = c.o.Compress || compressedOnly(dst.Node)
 	target := dst.Node
 	co := blockdev.CopyOptions{
 		Workers:      c.o.Workers,
@@ -227,12 +233,18 @@ func (c *conversion) fill(ctx context.Context) (err error) {
 		Progress:     c.o.Progress,
 		DataProgress: !c.o.Dense,
 		ChunkSize:    convertChunk,
+		Compress:     c.o.Compress,
 	}
 	if co.DetectZeroes == 0 {
 		co.DetectZeroes = DefaultSparse
 	}
+	if c.o.Compress {
+		if _, ok := target.(blockdev.CompressedWriter); !ok {
+			return c.noCompression()
+		}
+	}
 	if c.o.Dense {
-		target, co.DetectZeroes, co.TargetIsZero = plainNode{dst.Node}, 0, false
+		target, co.DetectZeroes, co.TargetIsZero = c.dense(dst.Node), 0, false
 	}
 	if err := blockdev.Copy(ctx, target, c.src, co); err != nil {
 		return c.copyError(err)
@@ -255,6 +267,14 @@ func (c *conversion) copyError(err error) error {
 		return err
 	}
 	return wrap("convert", c.o.Target.label(), fmt.Sprintf(format, e.Offset), e.Err)
+}
+
+// dense is the target such that zeroes are stored like data.
+func (c *conversion) dense(n blockdev.Node) blockdev.Node {
+	if w, ok := n.(compressedTarget); ok && c.o.Compress {
+		return denseCompressed{w}
+	}
+	return plainNode{n}
 }
 
 // plainNode hides a node's other abilities, so that zeroes are written to it as bytes.

@@ -210,6 +210,7 @@ func (im *Image) release(first, count, refs int64, reason discardReason) {
 	if count == 0 {
 		return
 	}
+	im.closePacked(clusterRun{first, count})
 	if n := len(im.released); n > 0 {
 		last := &im.released[n-1]
 		if last.end() == first && last.refs == refs && last.reason == reason {
@@ -222,6 +223,7 @@ func (im *Image) release(first, count, refs int64, reason discardReason) {
 
 // giveBack undoes an allocate whose clusters were never referred to.
 func (im *Image) giveBack(run clusterRun) {
+	im.closePacked(run)
 	if im.addRefcount(run.first, run.count, -1) == nil {
 		im.freeHint = min(im.freeHint, run.first)
 	}

@@ -17,14 +17,23 @@ type compressedRange struct{ off, len int64 }
 
 const sectorSize = 512
 
+// compressedOffsetBits is how many bits of an entry are the offset.
+func (im *Image) compressedOffsetBits() uint { return 62 - (im.clusterBits - 8) }
+
 func (im *Image) compressedExtent(e uint64) compressedRange {
-	x := 62 - (im.clusterBits - 8)
+	x := im.compressedOffsetBits()
 	off := int64(e & (1<<x - 1))
 	sectors := int64(e>>x&(1<<(im.clusterBits-8)-1)) + 1
 	return compressedRange{off, sectors*sectorSize - off%sectorSize}
 }
 
-// clusters are the host clusters that the data touches; each counts one reference.
+// compressedEntry is the L2 entry for n bytes of data at off.
+func (im *Image) compressedEntry(off, n int64) uint64 {
+	sectors := (off+n-1)/sectorSize - off/sectorSize
+	return entryCompressed | uint64(sectors)<<im.compressedOffsetBits() | uint64(off)
+}
+
+// compressedClusters are the host clusters that the data touches; each counts one reference.
 func (im *Image) compressedClusters(e uint64) clusterRun {
 	c := im.compressedExtent(e)
 	first := c.off >> im.clusterBits

@@ -33,6 +33,7 @@ type Image struct {
 	fileEnd     atomic.Int64 // the file is at least this long
 	backing     atomic.Pointer[backingNode]
 	inflaters   inflaters
+	deflaters   deflaters
 	// refersBacking tells if the header names a backing file.
 	refersBacking atomic.Bool
 
@@ -47,6 +48,7 @@ type Image struct {
 	refCache      *tableCache
 	released      []releasedRun
 	freeHint      int64 // no cluster before this one is free
+	packed        int64 // where in the file the next compressed data may go; 0 for none
 	lazy          bool  // lazy refcounts are in use
 	snaps         []*snapshot
 	snapshotBytes int64 // of the snapshot table
@@ -80,6 +82,9 @@ var (
 	_ blockdev.Reopener      = (*Image)(nil)
 	_ blockdev.Limiter       = (*Image)(nil)
 	_ blockdev.Emptier       = (*Image)(nil)
+
+	_ blockdev.CompressedWriter   = (*Image)(nil)
+	_ blockdev.CompressedPreparer = (*Image)(nil)
 )
 
 // Open opens the image in r.File. A backing file is not opened: attach it with SetBacking.
@@ -280,6 +285,7 @@ func (im *Image) Close() error {
 	}
 	im.closed = true
 	im.inflaters.close()
+	im.deflaters.close()
 	return nil
 }
 
@@ -298,6 +304,9 @@ func (im *Image) stopWriting() error {
 		return err
 	}
 	if err := im.setDirty(false); err != nil {
+		return err
+	}
+	if err := im.padPacked(); err != nil {
 		return err
 	}
 	im.writable.Store(false)

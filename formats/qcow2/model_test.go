@@ -42,6 +42,7 @@ func drawMachine(t *rapid.T) *machine {
 	options := blockdev.Options{"cluster_size": fmt.Sprint(m.cluster), "compat": fmt.Sprintf("v%d", m.version)}
 	if m.version == 3 {
 		options["refcount_bits"] = fmt.Sprint(1 << rapid.IntRange(2, 6).Draw(t, "refcount order"))
+		options["compression_type"] = rapid.SampledFrom(compressions).Draw(t, "compression")
 		options["lazy_refcounts"] = rapid.SampledFrom([]string{"on", "off"}).Draw(t, "lazy")
 	}
 	var ref blockdev.Reference
@@ -92,6 +93,19 @@ func (m *machine) Write(t *rapid.T) {
 	copy(m.model.data[off:], p)
 	_, err := m.image.WriteAt(p, int64(off))
 	must(t, err)
+}
+
+// WriteCompressed writes one cluster, unless it has storage.
+func (m *machine) WriteCompressed(t *rapid.T) {
+	off := rapid.IntRange(0, (len(m.model.data)-1)/m.cluster).Draw(t, "cluster") * m.cluster
+	e, err := m.image.Map(int64(off), 1)
+	must(t, err)
+	if e.Allocated {
+		t.Skip("has storage")
+	}
+	p := compressible(rapid.IntRange(0, 1<<20).Draw(t, "seed"), min(m.cluster, len(m.model.data)-off))
+	copy(m.model.data[off:], p)
+	must(t, m.image.WriteCompressed(p, int64(off)))
 }
 
 func (m *machine) WriteZeroes(t *rapid.T) {
@@ -246,7 +260,7 @@ func compareDisk(t *rapid.T, what string, n interface {
 // actions are what rapid may do, and what it checks after each.
 func (m *machine) actions() map[string]func(*rapid.T) {
 	return map[string]func(*rapid.T){
-		"write": m.Write, "zero": m.WriteZeroes, "discard": m.Discard, "flush": m.Flush,
+		"write": m.Write, "compress": m.WriteCompressed, "zero": m.WriteZeroes, "discard": m.Discard, "flush": m.Flush,
 		"vmstate": m.WriteVMState, "discard vmstate": m.DiscardVMState,
 		"snapshot": m.Snapshot, "apply": m.Apply, "delete": m.Delete,
 		"resize": m.Resize, "reopen": m.Reopen, "abandon": m.Abandon,

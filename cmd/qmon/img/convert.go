@@ -13,7 +13,7 @@ import (
 	"github.com/qmon/qmon/internal/qemuopts"
 )
 
-const convertSyntax = "[--image-opts] [--target-image-opts] [--target-is-zero] [-U] [-p] [-q] [-n] " +
+const convertSyntax = "[--image-opts] [--target-image-opts] [--target-is-zero] [-U] [-c] [-p] [-q] [-n] " +
 	"[-f fmt] [-t cache] [-T src_cache] [-O output_fmt] [-B backing_file [-F backing_fmt]] [-o options] " +
 	"[-l snapshot] [-S sparse_size] [-m workers] [-W] filename [filename2 [...]] output_filename"
 
@@ -51,6 +51,7 @@ func (c *convertFlags) flagSet() *pflag.FlagSet {
 	fs.BoolVarP(&c.o.Existing, "no-create", "n", false, "")
 	fs.BoolVar(&c.o.TargetIsZero, "target-is-zero", false, "")
 	fs.BoolVar(&c.targetImageOpts, "target-image-opts", false, "")
+	fs.BoolVarP(&c.o.Compress, "compress", "c", false, "")
 	fs.BoolVarP(&c.offloaded, "copy-offload", "C", false, "")
 	fs.BoolVarP(&c.o.OutOfOrder, "out-of-order", "W", false, "")
 	fs.VarP(funcValue(c.setSparse), "sparse", "S", "")
@@ -58,7 +59,7 @@ func (c *convertFlags) flagSet() *pflag.FlagSet {
 	fs.VarP(funcValue(c.setSnapshot), "snapshot", "l", "")
 	fs.VarP(notYet("-r"), "rate-limit", "r", "")
 	for _, f := range []struct{ name, letter, text string }{
-		{"compress", "c", "-c"}, {"salvage", "", "--salvage"}, {"bitmaps", "", "--bitmaps"},
+		{"salvage", "", "--salvage"}, {"bitmaps", "", "--bitmaps"},
 	} {
 		fs.VarPF(notYet(f.text), f.name, f.letter, "").NoOptDefVal = "true"
 	}
@@ -153,6 +154,8 @@ func (c *convertFlags) check() error {
 		c.targetFormat = "raw"
 	}
 	switch {
+	case c.offloaded && c.o.Compress:
+		return errors.New("Cannot enable copy offloading when -c is used")
 	case c.offloaded && c.sparseGiven:
 		return errors.New("Cannot enable copy offloading when -S is used")
 	case c.targetImageOpts && c.targetFormat != "":
