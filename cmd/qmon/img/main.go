@@ -65,7 +65,7 @@ var commands []command
 func init() {
 	commands = []command{
 		{"amend", "", nil},
-		{"bench", "", nil},
+		{"bench", benchSyntax, runBench},
 		{"bitmap", "", nil},
 		{"check", checkSyntax, runCheck},
 		{"commit", commitSyntax, runCommit},

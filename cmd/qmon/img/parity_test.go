@@ -198,6 +198,13 @@ var parityCases = []string{
 	"convert o.qcow2 before; rebase -b '' o.qcow2; check o.qcow2; compare o.qcow2 before; info o.qcow2",
 	"convert o.qcow2 before; rebase -b d.raw -F raw o.qcow2; compare o.qcow2 before", "rebase -p -u -b d.raw -F raw o.qcow2",
 	"convert o.qcow2 before; rebase -b long.raw -F raw o.qcow2; compare o.qcow2 before",
+	// bench
+	"bench", "bench a.qcow2 d.qcow2", "bench -w -c 16 -d 4 --flush-interval 4 d.qcow2", "bench -w -c 16 -d 4 --flush-interval 8 --no-drain d.qcow2",
+	"bench -c foo d.qcow2", "bench -d foo d.qcow2", "bench -s foo d.qcow2", "bench -s 3G d.qcow2", "bench -S foo d.qcow2",
+	"bench -S 100 -c 4 d.qcow2", "bench -o foo d.qcow2", "bench -o 2M -s 2M -c 4 d.qcow2", "bench -o 16M -c 4 d.qcow2",
+	"bench --pattern 300 -w d.qcow2", "bench -t foo d.qcow2", "bench -q -c 4 d.qcow2", "bench -i foo d.qcow2", "bench -i threads -c 4 d.qcow2",
+	"bench -U -c 2 d.qcow2", "bench -w --flush-interval foo d.qcow2", "bench -c -1 d.qcow2", "bench -w -c 2 nosuch", "bench -c 4 -s 100 d.qcow2",
+	"bench -w -d 8 -c 8 --flush-interval 4 d.qcow2", "bench --flush-interval 2 d.qcow2", "bench -w --pattern 3 -c 10 -s 8k -d 1 -o 64k d.qcow2; compare d.qcow2 d.raw",
 	// dd
 	"dd", "dd if=d.qcow2", "dd if=d.qcow2 of=x bs=1 count=", "dd if=d.qcow2 of=x bs=foo", "dd if=d.qcow2 of=x count=-1",
 	"dd if=d.qcow2 of=x skip=foo", "dd -O foo if=d.qcow2 of=x", "dd -f foo if=d.qcow2 of=x", "dd if=d.qcow2 of=missing/x",
@@ -218,8 +225,10 @@ var knownDifferences = map[string]string{
 	"create -q -f qcow2 -o preallocation=metadata n.q 1M; map --output=json n.q; map n.q": "where clusters lie, and that there are holes below them",
 	"info --image-opts driver=raw,file.filename=a.raw,offset=512,size=1024":               "the members of descriptions are sorted",
 	"create -o preallocation=metadata n.raw 1M":                                           "what is unfinished is removed",
-	"snapshot -a x a.raw": "QEMU warns twice",
-	"resize a.qcow2 7E":   "words of the error",
+	"snapshot -a x a.raw":                              "QEMU warns twice",
+	"resize a.qcow2 7E":                                "words of the error",
+	"bench -o 2M -s 2M -c 4 d.qcow2":                   "the error says what is outside of what",
+	"bench -o 16M -c 4 d.qcow2":                        "the error says what is outside of what",
 	"convert -O qcow2 -B missing -F qcow2 d.qcow2 n.q": "what is unfinished is removed",
 	"convert -t foo d.qcow2 n":                         "options are checked before the target is created",
 }
@@ -340,6 +349,7 @@ var varying = []struct {
 	{regexp.MustCompile(`"actual-size": \d+`), `"actual-size": SIZE`},
 	{regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`), "YYYY-MM-DD hh:mm:ss"},
 	{regexp.MustCompile(`"date-n?sec": \d+`), `"date": DATE`},
+	{regexp.MustCompile(`completed in [0-9.]+ seconds`), "completed in TIME"},
 }
 
 func normalize(stdout, stderr string, status int) outcome {
