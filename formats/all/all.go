@@ -3,8 +3,10 @@
 package all
 
 import (
+	_ "github.com/qmon/qmon/formats/asif"  // Apple, sparse
 	_ "github.com/qmon/qmon/formats/bochs" // Bochs, growing
 	_ "github.com/qmon/qmon/formats/cloop" // compressed loop device
+	_ "github.com/qmon/qmon/formats/dmg"   // Apple, compressed
 	_ "github.com/qmon/qmon/formats/qcow2" // QEMU's copy-on-write images
 	_ "github.com/qmon/qmon/formats/raw"   // the bytes as they are
 	_ "github.com/qmon/qmon/formats/vhdx"  // Hyper-V, second generation

@@ -96,7 +96,8 @@ func (c *readerTest) check() {
 	c.t.Helper()
 	_, err := img.Check(context.Background(), img.CheckOptions{Image: c.src})
 	_, theirs := c.qemu("check")
-	c.same("check", theirs, "qemu-img: "+blockdev.Message(err))
+	// QEMU may complain first that it has no modules for some ways to compress.
+	c.same("check", theirs[strings.LastIndex(theirs, "\n")+1:], "qemu-img: "+blockdev.Message(err))
 }
 
 func (c *readerTest) convert() {
@@ -130,5 +131,6 @@ func (c *readerTest) readOnly() {
 		c.t.Errorf("resize: %v", err)
 	}
 	out, _ := exec.Command("qemu-img", "resize", c.src.Filename, "1M").CombinedOutput()
-	c.same("resize", strings.TrimSpace(string(out)), "qemu-img: "+blockdev.Message(err))
+	theirs := strings.TrimSpace(string(out))
+	c.same("resize", theirs[strings.LastIndex(theirs, "\n")+1:], "qemu-img: "+blockdev.Message(err))
 }
