@@ -35,6 +35,8 @@ type EditorConfig struct {
 	Complete Completer
 	// HistoryFile keeps the history between runs; empty for none. See HistoryPath.
 	HistoryFile string
+	// EndKey makes C-d in an empty line the end of the input at a terminal, too.
+	EndKey bool
 }
 
 // Completer returns the words that can stand in place of the last n bytes of line. A word

@@ -27,6 +27,7 @@ type termEditor struct {
 	rl       *readline.Instance
 	complete Completer
 	history  history
+	endKey   bool // C-d in an empty line ends the input
 
 	reading sync.Mutex // one ReadLine at a time
 	over    bool       // readline has told its end, which it does once; guarded by reading
@@ -54,7 +55,7 @@ var (
 )
 
 func newTermEditor(dev serial.Chardev, config EditorConfig) (*termEditor, error) {
-	e := &termEditor{console: newConsole(dev, config.Banner), complete: config.Complete}
+	e := &termEditor{console: newConsole(dev, config.Banner), complete: config.Complete, endKey: config.EndKey}
 	e.history.open(config.HistoryFile)
 	nothing := func() error { return nil }
 	rl, err := readline.NewEx(&readline.Config{
@@ -104,10 +105,13 @@ func (e *termEditor) ReadLine(prompt string) (string, error) {
 	e.begin(prompt)
 	line, err := e.rl.Readline()
 	e.over = err != nil
-	if e.over || e.isShut() {
+	if e.isShut() {
 		return "", io.EOF
 	}
 	e.end()
+	if e.over {
+		return "", io.EOF
+	}
 	e.history.add(line)
 	return line, nil
 }
@@ -148,9 +152,10 @@ func (e *termEditor) draw(change func() string) {
 	}
 }
 
-// filter drops a C-d in an empty line, which readline would take for the end of all input.
+// filter drops a C-d in an empty line, which readline takes for the end of all input, where
+// it is not meant to be that.
 func (e *termEditor) filter(r rune) (rune, bool) {
-	return r, r != keyDelete || len(e.line) > 0
+	return r, r != keyDelete || len(e.line) > 0 || e.endKey
 }
 
 // listen hears of every key after readline has done its part, and may put another line in

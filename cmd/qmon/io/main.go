@@ -152,7 +152,7 @@ func (t *tool) promptTerminal(do func(line string)) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, console.Close()) }()
-	editor, err := monitor.NewLineEditor(console, monitor.EditorConfig{Complete: t.complete})
+	editor, err := monitor.NewLineEditor(console, monitor.EditorConfig{Complete: t.complete, EndKey: true})
 	if err != nil {
 		return err
 	}
