@@ -14,5 +14,6 @@ import (
 	_ "github.com/qmon/qmon/formats/raw"       // the bytes as they are
 	_ "github.com/qmon/qmon/formats/vdi"       // VirtualBox
 	_ "github.com/qmon/qmon/formats/vhdx"      // Hyper-V, second generation
+	_ "github.com/qmon/qmon/formats/vmdk"      // VMware
 	_ "github.com/qmon/qmon/formats/vpc"       // Virtual PC and Hyper-V
 )
