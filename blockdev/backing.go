@@ -97,6 +97,9 @@ func (p *opening) backingVertex(ctx context.Context, v *Vertex, ref Reference, n
 	if node != "" {
 		return p.g.reference(node)
 	}
+	if ref.Name != "" && saysFormatOnly(below) {
+		ref.Format, _ = below.Take("driver")
+	}
 	if describesNode(below) {
 		o := OpenOptions{Mode: p.o.Mode, Gate: p.o.Gate}
 		o.Mode.Writable = false
@@ -123,6 +126,17 @@ func describesNode(o Options) bool {
 		}
 	}
 	return false
+}
+
+// saysFormatOnly tells if options name the format of a file that they do not name.
+func saysFormatOnly(o Options) bool {
+	d, err := LookupDriver(o["driver"])
+	if err != nil || d.Protocol {
+		return false
+	}
+	rest := o.Clone()
+	delete(rest, "driver")
+	return !describesNode(rest)
 }
 
 // refuseBacking complains about backing options of a node that has no backing file.
