@@ -128,7 +128,7 @@ var parityCases = []string{
 // knownDifferences are cases with the reason why they differ.
 var knownDifferences = map[string]string{
 	"-f raw .": "QEMU's words depend on how a directory is opened",
-	"-f qcow2 -c 'reopen -o lazy-refcounts=on' -c 'write 0 64k' -c 'reopen -o overlap-check=foo' -c 'reopen -o file.filename=x' -c info a.qcow2":                 "words of a wrong value",
+	"-f qcow2 -c 'reopen -o lazy-refcounts=on' -c 'write 0 64k' -c 'reopen -o overlap-check=foo' -c 'reopen -o file.filename=x' -c info a.qcow2": "words of a wrong value",
 }
 
 // outcome is what a user sees of a command line.
