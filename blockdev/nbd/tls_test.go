@@ -1,0 +1,182 @@
+package nbd_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"math/big"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/blockdev/blocktest"
+	"github.com/qmon/qmon/blockdev/nbd/server"
+	"github.com/qmon/qmon/blockdev/tlscreds"
+	"github.com/qmon/qmon/internal/peer"
+)
+
+// certificates makes a folder as QEMU wants it, for both ends.
+func certificates(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	template := func(name string) *x509.Certificate {
+		return &x509.Certificate{
+			SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
+			NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), BasicConstraintsValid: true,
+		}
+	}
+	authority := template("authority")
+	authority.IsCA, authority.KeyUsage = true, x509.KeyUsageCertSign
+	authorityKey := newKey(t)
+	writeCertificate(t, filepath.Join(dir, "ca"), authority, authority, authorityKey, authorityKey)
+	for name, usage := range map[string]x509.ExtKeyUsage{"server": x509.ExtKeyUsageServerAuth, "client": x509.ExtKeyUsageClientAuth} {
+		c := template(name)
+		c.KeyUsage, c.ExtKeyUsage = x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{usage}
+		c.DNSNames, c.IPAddresses = []string{"localhost"}, []net.IP{net.IPv4(127, 0, 0, 1)}
+		writeCertificate(t, filepath.Join(dir, name), c, authority, newKey(t), authorityKey)
+	}
+	return dir
+}
+
+func newKey(t *testing.T) *ecdsa.PrivateKey {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func writeCertificate(t *testing.T, base string, c, parent *x509.Certificate, key, parentKey *ecdsa.PrivateKey) {
+	t.Helper()
+	cert, err := x509.CreateCertificate(rand.Reader, c, parent, &key.PublicKey, parentKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, block := range map[string]*pem.Block{
+		base + "-cert.pem": {Type: "CERTIFICATE", Bytes: cert}, base + "-key.pem": {Type: "PRIVATE KEY", Bytes: private},
+	} {
+		if err := os.WriteFile(name, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// define makes the credentials of both ends known, with IDs that begin with the test's name.
+func define(t *testing.T, dir string) (serverID, clientID string) {
+	t.Helper()
+	for _, end := range []string{"server", "client"} {
+		err := tlscreds.Define(blockdev.Options{"qom-type": "tls-creds-x509", "id": t.Name() + end, "endpoint": end, "dir": dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return t.Name() + "server", t.Name() + "client"
+}
+
+func inet(port, export string) blockdev.Options {
+	return blockdev.Options{"server.type": "inet", "server.host": "localhost", "server.port": port, "export": export}
+}
+
+// secureServer serves n over TLS on the port that it returns.
+func secureServer(t *testing.T, n blockdev.Node, creds string) string {
+	t.Helper()
+	c, err := tlscreds.Lookup(creds, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := server.New(server.Options{TLS: c.ServerConfig()})
+	if err := s.Add(server.Export{Name: "exp", Backend: server.FromNode(n), Size: n.Size()}); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(context.Background(), l) }()
+	t.Cleanup(func() {
+		s.Close()
+		<-done
+	})
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	return port
+}
+
+func TestTLS(t *testing.T) {
+	dir := certificates(t)
+	serverID, clientID := define(t, dir)
+	disk := blocktest.NewMemory(bytes.Repeat([]byte("secret"), 1<<20))
+	port := secureServer(t, disk, serverID)
+	o := inet(port, "exp")
+	o["tls-creds"] = clientID
+	exercise(t, open(t, o))
+	if _, err := tryOpen(t, inet(port, "exp")); !errors.Is(err, blockdev.ErrDenied) {
+		t.Errorf("in plain text: %v", err)
+	}
+	o["tls-hostname"] = "elsewhere"
+	if _, err := tryOpen(t, o); err == nil {
+		t.Error("a server with another name was believed")
+	}
+	strangers := inet(port, "exp")
+	strangers["tls"] = "on" // the system's authorities do not know this one
+	if _, err := tryOpen(t, strangers); err == nil {
+		t.Error("a server that no authority knows was believed")
+	}
+}
+
+func TestTLSWithQemu(t *testing.T) {
+	peer.Need(t, "qemu-nbd", "qemu-io")
+	dir := certificates(t)
+	serverID, clientID := define(t, dir)
+	port := secureServer(t, blocktest.NewMemory(make([]byte, 1<<20)), serverID)
+	peer.Run(t, "qemu-io", "--object", "tls-creds-x509,id=t,endpoint=client,dir="+dir, "--image-opts",
+		"-c", "write -P 7 0 64k", "-c", "read -P 7 0 64k",
+		"driver=raw,file.driver=nbd,file.server.type=inet,file.server.host=localhost,file.server.port="+port+",file.export=exp,file.tls-creds=t")
+
+	port = freePort(t)
+	cmd := exec.Command("qemu-nbd", "-t", "-e", "8", "-b", "127.0.0.1", "-p", port, "-f", "raw", "-x", "exp",
+		"--object", "tls-creds-x509,id=t,endpoint=server,dir="+dir, "--tls-creds", "t", writeFile(t, t.TempDir()))
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	o := inet(port, "exp")
+	o["tls-creds"], o["open-timeout"] = clientID, "20"
+	exercise(t, open(t, o))
+}
+
+func TestCredentialsThatAreRefused(t *testing.T) {
+	dir := certificates(t)
+	for text, o := range map[string]blockdev.Options{
+		"TLS with pre-shared keys is not supported: use tls-creds-x509": {"qom-type": "tls-creds-psk", "id": "a"},
+		"objects of type 'secret' are not supported":                    {"qom-type": "secret", "id": "a"},
+		"Missing 'dir' property value":                                  {"qom-type": "tls-creds-x509", "id": "a"},
+		"Parameter 'id' is missing":                                     {"qom-type": "tls-creds-x509", "dir": dir},
+		"Parameter 'endpoint' does not accept value 'both'":             {"qom-type": "tls-creds-x509", "id": "a", "dir": dir, "endpoint": "both"},
+	} {
+		if err := tlscreds.Define(o); blockdev.Message(err) != text {
+			t.Errorf("%v: %v, not %s", o, err, text)
+		}
+	}
+	if _, err := tlscreds.Lookup("nobody", false); !errors.Is(err, blockdev.ErrNotFound) {
+		t.Error(err)
+	}
+}
