@@ -7,5 +7,6 @@ import (
 	_ "github.com/qmon/qmon/blockdev/filter/copyonread" // keeps what is read in an image
 	_ "github.com/qmon/qmon/blockdev/nbd"               // exports of NBD servers
 	_ "github.com/qmon/qmon/blockdev/null"              // disks that hold nothing
+	_ "github.com/qmon/qmon/blockdev/sheepdog"          // disks on a Sheepdog cluster
 	_ "github.com/qmon/qmon/blockdev/vvfat"             // directories seen as disks
 )

@@ -73,7 +73,7 @@ func DecodeInode(b []byte) Inode {
 
 // Encode writes the header to b, which has InodeHeaderSize bytes; the daemon's counter
 // between them stays.
-func (n *Inode) Encode(b []byte) {
+func (n Inode) Encode(b []byte) {
 	clear(b[:OffsetCreateTime])
 	copy(b[OffsetName:][:NameSize], n.Name)
 	copy(b[OffsetTag:][:NameSize], n.Tag)
@@ -91,13 +91,13 @@ func (n *Inode) Encode(b []byte) {
 }
 
 // IsSnapshot tells a snapshot from a working VDI.
-func (n *Inode) IsSnapshot() bool { return !n.SnapTime.IsZero() }
+func (n Inode) IsSnapshot() bool { return !n.SnapTime.IsZero() }
 
 // ObjectSize is in bytes.
-func (n *Inode) ObjectSize() int64 { return 1 << n.Shift }
+func (n Inode) ObjectSize() int64 { return 1 << n.Shift }
 
 // Objects is how many entries of the table belong to the disk.
-func (n *Inode) Objects() uint32 { return Objects(int64(n.Size), n.Shift) }
+func (n Inode) Objects() uint32 { return Objects(int64(n.Size), n.Shift) }
 
 // Objects is how many objects of 1<<shift bytes a disk of size bytes has.
 func Objects(size int64, shift uint8) uint32 { return uint32((size + 1<<shift - 1) >> shift) }
@@ -107,7 +107,7 @@ func MaxSize(shift uint8) int64 { return MaxObjects << shift }
 
 // Check refuses an inode that is not that of vid, or that nothing here can use. The
 // daemon accepts every value, so everything is checked that a computation relies on.
-func (n *Inode) Check(file string, vid VID) error {
+func (n Inode) Check(file string, vid VID) error {
 	corrupt := func(format string, args ...any) error {
 		return blockdev.Errorf(blockdev.ErrCorrupt, "open", file, format, args...)
 	}

@@ -1,0 +1,28 @@
+// Package sheepdog opens disks on a Sheepdog cluster.
+//
+//	Image          a working VDI, or a snapshot opened by name
+//	   |           index.go: which VDI owns each object of the disk
+//	   |           read.go, write.go, discard.go: I/O, a request an object
+//	   |           snapshot.go, vmstate.go, resize.go
+//	client         requests that survive the loss of a gateway (client.go)
+//	   |
+//	conn           one connection, many requests in flight (conn.go)
+//	   |
+//	protocol       headers, results, the inode
+//
+// A disk is cut into objects, of 4 MiB by default. The inode's table names, for each, the
+// VDI whose object it is: this one, an ancestor that shares it, or none for a hole. The
+// daemon checks next to nothing, so these rules keep the data:
+//
+//   - What an object holds is answered for before its table entry is written, and that
+//     before the guest's write is done.
+//   - Entries are written one by one: the daemon forgets who shares an object whose entry
+//     is rewritten, and a snapshot would lose it.
+//   - The first write to an object has it to itself, for creating an object again wipes it.
+//   - Objects of ancestors are copied when they are first written.
+//   - A working VDI that is open for writing is locked. The lock outlives a crash; the
+//     option break-lock gets rid of it.
+//
+// Readers take no lock, so a disk in use can be looked at. What they see is as of the time
+// they opened it, except where its writer gave objects back since.
+package sheepdog

@@ -1,0 +1,339 @@
+package sheepdog
+
+import (
+	"errors"
+	"strconv"
+	"sync"
+
+	"github.com/qmon/qmon/blockdev"
+	p "github.com/qmon/qmon/blockdev/sheepdog/protocol"
+)
+
+// openSnapshots counts who has a snapshot open, so that it is not deleted meanwhile.
+type openSnapshots struct {
+	mu    sync.Mutex
+	users map[p.VID]int
+}
+
+func (o *openSnapshots) change(v p.VID, by int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.users == nil {
+		o.users = map[p.VID]int{}
+	}
+	o.users[v] += by
+}
+
+func (o *openSnapshots) used(v p.VID) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.users[v] > 0
+}
+
+// Snapshots lists the snapshots of the VDI's name, by number.
+func (m *Image) Snapshots() ([]blockdev.Snapshot, error) {
+	m.gate.RLock()
+	defer m.gate.RUnlock()
+	f, err := listFamily(m.client, m.name.vdi, m.index.vid())
+	if err != nil {
+		return nil, m.fail("snapshot", blockdev.NoOffset, err)
+	}
+	out := make([]blockdev.Snapshot, len(f.snapshots))
+	for i, n := range f.snapshots {
+		out[i] = public(n)
+	}
+	return out, nil
+}
+
+func public(n p.Inode) blockdev.Snapshot {
+	return blockdev.Snapshot{
+		ID: strconv.FormatUint(uint64(n.SnapID), 10), Name: n.Tag, VMStateSize: int64(n.VMStateSize),
+		DiskSize: int64(n.Size), Date: n.SnapTime, VMClock: n.VMClock, ICount: blockdev.NoICount,
+	}
+}
+
+// findSnapshot reads the inode of the snapshot with a number.
+func (m *Image) findSnapshot(id string) (p.Inode, error) {
+	number, err := strconv.ParseUint(id, 10, 32)
+	if err != nil || number == 0 {
+		return p.Inode{}, p.NoTag
+	}
+	o, err := m.client.lookup(p.OpLookup, m.name.snapshot(uint32(number)))
+	if err != nil {
+		return p.Inode{}, err
+	}
+	n, err := loadInode(m.client, o.VID)
+	if err == nil && (!n.IsSnapshot() || n.SnapID != uint32(number)) {
+		err = protocolError("the Sheepdog server takes VDI %s for snapshot %s", o.VID, id)
+	}
+	return n, err
+}
+
+// exclusive runs a change of which VDI is the working one, with no request in flight.
+func (m *Image) exclusive(op string, f func() error) error {
+	m.gate.Lock()
+	defer m.gate.Unlock()
+	if err := m.checkWritable(op); err != nil {
+		return err
+	}
+	return m.fail(op, blockdev.NoOffset, f())
+}
+
+// CreateSnapshot freezes the working VDI, which becomes the snapshot, and goes on with a
+// new one that shares its objects. The date is the server's.
+//
+// Two snapshots may bear one tag, as savevm needs while it replaces one: everything here
+// goes by their numbers.
+func (m *Image) CreateSnapshot(s blockdev.Snapshot) (blockdev.Snapshot, error) {
+	if err := p.CheckName("snapshot tag", s.Name); err != nil {
+		return s, m.fail("snapshot", blockdev.NoOffset, err)
+	}
+	err := m.exclusive("snapshot", func() error {
+		old := m.index.header()
+		n := old
+		n.Tag, n.VMClock, n.VMStateSize = s.Name, s.VMClock, uint64(s.VMStateSize)
+		if err := m.writeLabels(n); err != nil {
+			return err
+		}
+		next, err := m.newVDI(n, n.VID, 1)
+		if err != nil {
+			return errors.Join(err, m.writeLabels(old))
+		}
+		frozen, err := loadInode(m.client, old.VID)
+		if err == nil {
+			s = public(frozen)
+		}
+		m.state.made = nil // the snapshot's now
+		return errors.Join(err, m.moveTo(old.VID, next))
+	})
+	return s, err
+}
+
+// writeLabels writes what a snapshot is known by, with one request: the tag, the clock and
+// the size of the machine's state, and the fields between them as they were.
+func (m *Image) writeLabels(n p.Inode) error {
+	b := make([]byte, p.InodeHeaderSize)
+	n.Encode(b)
+	return m.client.writeObject(p.InodeID(n.VID), b[p.OffsetTag:p.OffsetCopyPolicy], p.OffsetTag, 0)
+}
+
+// newVDI makes a new working VDI on top of base. The daemon takes over nothing from it but
+// the table, so the rest is said. snapID 1 turns the old working VDI into a snapshot. If
+// the answer was lost, the VDI may be there already.
+func (m *Image) newVDI(like p.Inode, base p.VID, snapID uint32) (p.VID, error) {
+	return newVDI(m.client, like, base, snapID, func(n p.Inode) bool {
+		return n.VID != m.index.vid() && n.Parent == base
+	})
+}
+
+// newVDI also finds the VDI that a lost answer was about: made tells it from another.
+func newVDI(c *client, like p.Inode, base p.VID, snapID uint32, made func(p.Inode) bool) (p.VID, error) {
+	req := p.Request{
+		Opcode: p.OpNewVDI, Size: like.Size, BaseVID: base, SnapID: snapID, Copies: like.Copies,
+		CopyPolicy: like.CopyPolicy, StorePolicy: like.StorePolicy, Shift: like.Shift,
+	}
+	payload := p.EncodeName(make([]byte, 0, p.NameSize), like.Name)
+	v, err := c.once(req, payload, func() (p.VID, bool, error) {
+		found, err := c.lookup(p.OpLookup, vdiName{vdi: like.Name})
+		if err != nil && gone(err) {
+			return 0, false, nil
+		}
+		if err != nil {
+			return 0, false, err
+		}
+		n, err := loadInode(c, found.VID)
+		return n.VID, err == nil && made(n), err
+	})
+	if err == nil && !v.Valid() {
+		err = protocolError("the Sheepdog server gives a new VDI the id %#x", uint32(v))
+	}
+	return v, err
+}
+
+// moveTo makes another VDI the working one: the lock goes with it. If it cannot be locked
+// the image is read-only from then on.
+func (m *Image) moveTo(old, next p.VID) error {
+	m.writable = false
+	if err := m.client.release(old); err != nil {
+		return err
+	}
+	o, err := m.client.lookup(p.OpLock, m.name)
+	if err != nil {
+		return lockError(o, err)
+	}
+	x, err := loadIndex(m.client, o.VID)
+	if err == nil && o.VID != next {
+		err = protocolError("the working VDI is %s and not %s, which was made", o.VID, next)
+	}
+	if err != nil {
+		return errors.Join(err, m.client.release(o.VID))
+	}
+	m.index, m.writable = x, true
+	return nil
+}
+
+// ApplySnapshot makes a new working VDI on top of the snapshot and deletes the old one. At
+// no time is there none. Contents that could not be deleted are left as a snapshot without
+// a tag.
+func (m *Image) ApplySnapshot(id string) error {
+	return m.exclusive("snapshot", func() error {
+		n, err := m.findSnapshot(id)
+		if err != nil {
+			return err
+		}
+		old, state := m.index.header(), m.state.made
+		next, err := m.newVDI(n, n.VID, 1)
+		if err != nil {
+			return err
+		}
+		m.state.made = nil
+		if err := m.moveTo(old.VID, next); err != nil {
+			return err
+		}
+		for i := range state {
+			_ = m.removeVMState(old.VID, i) // it takes space, nothing else
+		}
+		_ = m.remove(old) // what is left is a snapshot that its user sees
+		return nil
+	})
+}
+
+// DeleteSnapshot deletes a snapshot, and sees that it is gone.
+func (m *Image) DeleteSnapshot(id string) error {
+	return m.exclusive("snapshot", func() error {
+		n, err := m.findSnapshot(id)
+		if err != nil {
+			return err
+		}
+		if m.snapshots.used(n.VID) {
+			return blockdev.Errorf(blockdev.ErrInUse, "snapshot", m.file, "Snapshot '%s' is in use", n.Tag)
+		}
+		if err := m.remove(n); err != nil {
+			return err
+		}
+		for _, c := range pieces(n.Shift, 0, int64(n.VMStateSize)) {
+			if c.off != 0 {
+				continue
+			}
+			if err := m.removeVMState(n.VID, c.index); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// clearChunk is how much of a table one request clears, in bytes.
+const clearChunk = 1 << 20
+
+// remove deletes a snapshot, or what was the working VDI. The daemon deletes nothing as
+// long as the table names objects, and says that it did: so the table is cleared first,
+// which drops the references, and the name is looked up in the end.
+func (m *Image) remove(n p.Inode) error {
+	end := p.EntryOffset(n.Objects())
+	for off := uint32(p.OffsetTable); off < end; off += clearChunk {
+		b := zeroBytes[:min(clearChunk, end-off)]
+		if err := m.client.writeObject(p.InodeID(n.VID), b, off, 0); err != nil {
+			return err
+		}
+	}
+	name := m.name.snapshot(n.SnapID)
+	o, err := m.client.lookup(p.OpDeleteVDI, name)
+	if err != nil && !(o.resent && gone(err)) {
+		return err
+	}
+	if _, err := m.client.lookup(p.OpLookup, name); err == nil {
+		return protocolError("the Sheepdog server did not delete snapshot %d", n.SnapID)
+	} else if !gone(err) {
+		return err
+	}
+	return nil
+}
+
+// gone tells if err says that there is no such VDI or snapshot.
+func gone(err error) bool { return errors.Is(err, p.NoTag) || errors.Is(err, p.NoVDI) }
+
+// OpenSnapshot opens a snapshot read-only.
+func (m *Image) OpenSnapshot(id string) (blockdev.Node, error) {
+	m.gate.RLock()
+	defer m.gate.RUnlock()
+	n, err := m.findSnapshot(id)
+	if err != nil {
+		return nil, m.fail("snapshot", blockdev.NoOffset, err)
+	}
+	x, err := loadIndex(m.client, n.VID)
+	if err != nil {
+		return nil, m.fail("snapshot", blockdev.NoOffset, err)
+	}
+	m.snapshots.change(n.VID, 1)
+	return &snapshotNode{image: m, index: x}, nil
+}
+
+// snapshotNode is a snapshot of an open image.
+type snapshotNode struct {
+	image *Image
+	index *index
+	once  sync.Once
+}
+
+var (
+	_ blockdev.Node         = (*snapshotNode)(nil)
+	_ blockdev.VMStateStore = (*snapshotNode)(nil)
+)
+
+// ReadAt reads the disk of the snapshot.
+func (s *snapshotNode) ReadAt(b []byte, off int64) (int, error) {
+	if err := blockdev.CheckRange("read", s, off, int64(len(b))); err != nil {
+		return 0, err
+	}
+	if err := s.index.read(b, off); err != nil {
+		return 0, s.image.fail("read", off, err)
+	}
+	return len(b), nil
+}
+
+func (s *snapshotNode) readOnly() error {
+	return blockdev.Errorf(blockdev.ErrReadOnly, "write", s.image.file, "Block node is read-only")
+}
+
+// WriteAt fails.
+func (s *snapshotNode) WriteAt([]byte, int64) (int, error) { return 0, s.readOnly() }
+
+// Size is that of the disk when the snapshot was made.
+func (s *snapshotNode) Size() int64 { return s.index.size() }
+
+// Map knows holes from the inode.
+func (s *snapshotNode) Map(off, n int64) (blockdev.Extent, error) {
+	if err := blockdev.CheckRange("map", s, off, n); err != nil {
+		return blockdev.Extent{}, err
+	}
+	return s.index.extent(s, off, n), nil
+}
+
+// Flush has nothing to do.
+func (s *snapshotNode) Flush() error { return nil }
+
+// Close lets the snapshot be deleted.
+func (s *snapshotNode) Close() error {
+	s.once.Do(func() { s.image.snapshots.change(s.index.vid(), -1) })
+	return nil
+}
+
+// ReadVMState reads the machine's state in the snapshot.
+func (s *snapshotNode) ReadVMState(b []byte, off int64) (int, error) {
+	h := s.index.header()
+	if err := checkVMState(s.image.file, "read", h.Shift, off, int64(len(b))); err != nil || len(b) == 0 {
+		return 0, err
+	}
+	last := p.Objects(int64(h.VMStateSize), h.Shift)
+	if err := readVMState(s.image.client, h, b, off, func(i uint32) bool { return i < last }); err != nil {
+		return 0, s.image.fail("read", off, err)
+	}
+	return len(b), nil
+}
+
+// WriteVMState fails.
+func (s *snapshotNode) WriteVMState([]byte, int64) (int, error) { return 0, s.readOnly() }
+
+// DiscardVMState fails.
+func (s *snapshotNode) DiscardVMState() error { return s.readOnly() }
