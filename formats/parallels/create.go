@@ -4,24 +4,18 @@ import (
 	"context"
 
 	"github.com/qmon/qmon/blockdev"
-	"github.com/qmon/qmon/formats/internal/prealloc"
 )
 
 var createOptions = blockdev.OptionTable{
 	{Name: "size", Type: blockdev.OptSize, Help: "Virtual disk size"},
 	{Name: "cluster_size", Type: blockdev.OptSize, Default: "1048576", Help: "Parallels image cluster size"},
-	prealloc.Option,
 }
 
 // maxImageFactor is how many clusters a disk has at most: an entry counts them in 32 bits.
 const maxImageFactor = 1 << 32
 
-// Create writes a new image. The preallocation is the file's, which has nothing but the
-// table yet: it makes no difference.
+// Create writes a new image.
 func Create(_ context.Context, r blockdev.CreateRequest) error {
-	if _, err := prealloc.Mode(r); err != nil {
-		return err
-	}
 	refuse := func(kind error, text string) error {
 		return blockdev.Errorf(kind, "create", r.Filename, "%s", text)
 	}

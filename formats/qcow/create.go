@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/qmon/qmon/blockdev"
-	"github.com/qmon/qmon/formats/internal/prealloc"
 )
 
 var createOptions = blockdev.OptionTable{
@@ -14,7 +13,6 @@ var createOptions = blockdev.OptionTable{
 	{Name: "encryption", Type: blockdev.OptBool, Help: "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)"},
 	{Name: "encrypt.format", Type: blockdev.OptString, Help: "Encrypt the image, format choices: 'aes'"},
 	{Name: "encrypt.key-secret", Type: blockdev.OptString, Help: "ID of the secret that provides the AES encryption key"},
-	prealloc.Option,
 }
 
 // What new images have: small clusters where they are copied from a backing file. Both L2
@@ -26,12 +24,8 @@ const (
 	overlayL2Bits      = 12
 )
 
-// Create writes a new image: a header and an empty L1 table. The preallocation is the
-// file's, which has nothing else yet.
+// Create writes a new image: a header and an empty L1 table.
 func Create(_ context.Context, r blockdev.CreateRequest) error {
-	if _, err := prealloc.Mode(r); err != nil {
-		return err
-	}
 	refuse := func(kind error, text string) error {
 		return blockdev.Errorf(kind, "create", r.Filename, "%s", text)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/qmon/qmon/blockdev"
-	"github.com/qmon/qmon/formats/internal/prealloc"
 )
 
 var createOptions = blockdev.OptionTable{
@@ -13,18 +12,14 @@ var createOptions = blockdev.OptionTable{
 	{Name: "backing_fmt", Type: blockdev.OptString, Help: "Image format of the base image"},
 	{Name: "cluster_size", Type: blockdev.OptSize, Default: "65536", Help: "Cluster size (in bytes)"},
 	{Name: "table_size", Type: blockdev.OptSize, Help: "L1/L2 table size (in clusters)"},
-	prealloc.Option,
 }
 
 // defaultTableSize in clusters.
 const defaultTableSize = 4
 
 // Create writes a new image: a header and an empty L1 table, of which the file only has the
-// length. The preallocation is the file's, which has nothing else yet.
+// length.
 func Create(_ context.Context, r blockdev.CreateRequest) error {
-	if _, err := prealloc.Mode(r); err != nil {
-		return err
-	}
 	h := &header{headerSize: 1, tableSize: defaultTableSize}
 	h.clusterSize, _ = r.Options["cluster_size"].(int64)
 	if n, ok := r.Options["table_size"].(int64); ok {

@@ -7,13 +7,11 @@ import (
 	"encoding/binary"
 
 	"github.com/qmon/qmon/blockdev"
-	"github.com/qmon/qmon/formats/internal/prealloc"
 )
 
 var createOptions = blockdev.OptionTable{
 	{Name: "size", Type: blockdev.OptSize, Help: "Virtual disk size"},
 	{Name: "static", Type: blockdev.OptBool, Default: "off", Help: "VDI static (pre-allocated) image"},
-	prealloc.Option,
 }
 
 // mapBuffer is how much of a new map is made at once, bytes.
@@ -22,10 +20,7 @@ const mapBuffer = 1 << 20
 // Create writes a new image. With static all its blocks are there, as a hole.
 func Create(_ context.Context, r blockdev.CreateRequest) error {
 	static, _ := r.Options["static"].(bool)
-	preallocation, err := prealloc.Mode(r)
 	switch {
-	case err != nil:
-		return err
 	case r.Backing.Name != "":
 		return blockdev.Errorf(blockdev.ErrNotSupported, "create", r.Filename, "Backing file not supported for file format 'vdi'")
 	case r.Size < 0 || r.Size > maxSize:
@@ -45,7 +40,7 @@ func Create(_ context.Context, r blockdev.CreateRequest) error {
 	if !static {
 		return nil
 	}
-	return blockdev.Resize(r.File, h.data+h.blocks*blockSize, blockdev.ResizeOptions{Preallocation: preallocation})
+	return blockdev.Resize(r.File, h.data+h.blocks*blockSize, blockdev.ResizeOptions{})
 }
 
 func newHeader(size int64, static bool) *header {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/qmon/qmon/blockdev"
-	"github.com/qmon/qmon/formats/internal/prealloc"
 )
 
 func init() {
@@ -49,7 +48,6 @@ var createOptions = blockdev.OptionTable{
 	{Name: "size", Type: blockdev.OptSize, Help: "Virtual disk size"},
 	{Name: "subformat", Type: blockdev.OptString, Help: "Type of virtual hard disk format. Supported formats are {dynamic (default) | fixed} "},
 	{Name: "force_size", Type: blockdev.OptBool, Help: "Force disk size calculation to use the actual size specified, rather than using the nearest CHS-based calculation"},
-	prealloc.Option,
 }
 
 // Open opens the image in r.File.
@@ -96,10 +94,7 @@ func Open(ctx context.Context, r blockdev.OpenRequest) (blockdev.Node, error) {
 func Create(_ context.Context, r blockdev.CreateRequest) error {
 	subformat, _ := r.Options["subformat"].(string)
 	force, _ := r.Options["force_size"].(bool)
-	preallocation, err := prealloc.Mode(r)
 	switch {
-	case err != nil:
-		return err
 	case subformat != "" && subformat != subformatDynamic && subformat != subformatFixed:
 		return blockdev.Errorf(blockdev.ErrInvalid, "create", r.Filename, "Parameter 'subformat' does not accept value '%s'", subformat)
 	case r.Backing.Name != "":
@@ -127,17 +122,16 @@ func Create(_ context.Context, r blockdev.CreateRequest) error {
 	}
 	footer := newFooter(kind, size, g, creator, uuid, time.Now())
 	if kind == typeFixed {
-		return createFixed(r.File, footer, size, preallocation)
+		return createFixed(r.File, footer, size)
 	}
 	return createDynamic(r.File, footer, size)
 }
 
-func createFixed(file blockdev.Node, footer []byte, size int64, preallocation string) error {
-	err := blockdev.Resize(file, size+footerBytes, blockdev.ResizeOptions{Preallocation: preallocation})
-	if err != nil {
+func createFixed(file blockdev.Node, footer []byte, size int64) error {
+	if err := blockdev.Resize(file, size+footerBytes, blockdev.ResizeOptions{}); err != nil {
 		return err
 	}
-	_, err = file.WriteAt(footer, size)
+	_, err := file.WriteAt(footer, size)
 	return err
 }
 

@@ -114,6 +114,10 @@ var parityCases = []string{
 	"check", "check missing", "check --output=x a.qcow2", "check -f foo a.qcow2", "check orphan.qcow2",
 	"check a.qcow2 d.qcow2", "check leaky.qcow2", "check corrupt.qcow2", "check -q corrupt.qcow2",
 	"check --output=json leaky.qcow2", "check --output=json corrupt.qcow2",
+	"check -r leaks leaky.qcow2; check leaky.qcow2", "check -r all leaky.qcow2; check leaky.qcow2", "check -r leaks corrupt.qcow2",
+	"check -r all corrupt.qcow2; check corrupt.qcow2; map --output=json corrupt.qcow2", "check -r all a.qcow2", "check -r leaks s.qcow2",
+	"check --output=json -r all leaky.qcow2", "check --output=json -r all corrupt.qcow2", "check -q -r all leaky.qcow2; check leaky.qcow2",
+	"check -r all -f raw a.raw", "check -r all -U a.qcow2", "check -r all missing", "check -r all orphan.qcow2", "check -r all c.qcow2",
 	// map
 	"map a.raw", "map a.qcow2", "map d.raw", "map d.qcow2", "map o.qcow2", "map sub/o.qcow2", "map c.qcow2", "map empty.qcow2",
 	"map --output=json a.raw", "map --output=json a.qcow2", "map --output=json d.raw", "map --output=json d.qcow2",
@@ -241,10 +245,13 @@ type outcome struct {
 	Status         int
 }
 
-func TestParity(t *testing.T) {
+func TestParity(t *testing.T) { runParity(t, fixtures, parityCases, knownDifferences) }
+
+// runParity runs each case on copies of the images that the fixtures make.
+func runParity(t *testing.T, fixtures, cases []string, known map[string]string) {
 	peer.Need(t, "qemu-img", "qemu-io", "cp", "truncate")
-	template := makeFixtures(t)
-	for _, c := range parityCases {
+	template := makeFixtures(t, fixtures)
+	for _, c := range cases {
 		t.Run(c, func(t *testing.T) {
 			theirs, ours := template, template
 			if !readOnly(c) {
@@ -262,7 +269,7 @@ func TestParity(t *testing.T) {
 				}
 			}
 			differences = append(differences, imageDifferences(t, theirs, ours)...)
-			switch reason := knownDifferences[c]; {
+			switch reason := known[c]; {
 			case reason == "":
 				for _, d := range differences {
 					t.Error(d)
@@ -286,7 +293,7 @@ func readOnly(c string) bool {
 	return true
 }
 
-func makeFixtures(t *testing.T) string {
+func makeFixtures(t *testing.T, fixtures []string) string {
 	t.Helper()
 	dir := t.TempDir()
 	if err := os.Mkdir(filepath.Join(dir, "sub"), 0o755); err != nil {
