@@ -26,6 +26,8 @@ func maxPacked(grain int64) int64 { return grain + grain/8 + 1024 }
 var (
 	packers   = sync.Pool{New: func() any { return zlib.NewWriter(nil) }}
 	unpackers sync.Pool // of io.ReadCloser with zlib.Resetter
+	// packedBuffers hold packed grains while they are unpacked.
+	packedBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 )
 
 // ReadOpaque unpacks grains.
@@ -73,7 +75,11 @@ func (e *extent) unpack(p []byte, host int64) error {
 	if n == 0 || n > maxPacked(e.geo.grain) {
 		return corrupt()
 	}
-	packed := make([]byte, n)
+	held := packedBuffers.Get().(*bytes.Buffer)
+	defer packedBuffers.Put(held)
+	held.Reset()
+	held.Grow(int(n))
+	packed := held.AvailableBuffer()[:n]
 	if err := readFull(e.file, packed, host+markerSize); err != nil {
 		return err
 	}
