@@ -33,7 +33,6 @@ type scenario struct {
 
 // notHere are the sessions that cannot be played without the whole program.
 var notHere = map[string]string{
-	"info-block-fat": "a directory as a disk comes later",
 	"info-block-nbd": "starts qemu-nbd; cmd/qmon plays it",
 	"info-simple":    "lists devices of a pc",
 }

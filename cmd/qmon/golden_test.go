@@ -15,7 +15,6 @@ import (
 // session that passes must not be listed.
 var notPlayed = map[string]string{
 	"help-block-commands": helpProse,
-	"info-block-fat":      "opens a directory as a disk (fat:), which is not there yet",
 	"info-simple":         "asks for a PC's mouse, network, USB, VNC, KVM, balloon and TPM",
 	"unknown-and-args":    helpProse,
 }
