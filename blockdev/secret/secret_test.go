@@ -1,0 +1,61 @@
+package secret
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/qmon/qmon/blockdev"
+)
+
+func TestDefine(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(file, []byte("aGVsbG8=\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for option, want := range map[string]string{
+		"secret,id=a,data=hunter2":                         "hunter2",
+		"secret,id=b,data=one,,two":                        "one,two",
+		"secret,id=c,data=aGVsbG8=,format=base64":          "hello",
+		"secret,id=d,file=" + file:                         "aGVsbG8=\n",
+		"secret,id=e,format=base64,file=" + file:           "hello",
+		"qom-type=secret,id=f,data=raw is text,format=raw": "raw is text",
+	} {
+		id, err := Define(option)
+		if err != nil {
+			t.Errorf("%s: %v", option, err)
+			continue
+		}
+		got, err := Lookup(id)
+		if err != nil || string(got) != want {
+			t.Errorf("%s: %q, %v, want %q", option, got, err, want)
+		}
+		Remove(id)
+		if _, err := Lookup(id); blockdev.Message(err) != "No secret with id '"+id+"'" {
+			t.Errorf("after Remove: %v", err)
+		}
+	}
+}
+
+func TestDefineRefuses(t *testing.T) {
+	if err := Add("taken", nil); err != nil {
+		t.Fatal(err)
+	}
+	defer Remove("taken")
+	for option, want := range map[string]string{
+		"rng-random,id=a":                  "invalid object type: rng-random",
+		"secret,data=x":                    "Parameter 'id' is missing",
+		"secret,id=x":                      "Either 'file' or 'data' must be provided",
+		"secret,id=x,data=a,file=b":        "'file' and 'data' are mutually exclusive",
+		"secret,id=x,data=a,format=hex":    "Parameter 'format' does not accept value 'hex'",
+		"secret,id=x,data=\xff":            "Data from secret x is not valid UTF-8",
+		"secret,id=x,data=!,format=base64": "Base64 data '!' is not valid",
+		"secret,id=x,file=/no/such/file":   "Unable to read /no/such/file: No such file or directory",
+		"secret,id=taken,data=x":           "attempt to add duplicate property 'taken' to object (type 'container')",
+		"secret,id=x,data=a,keyid=other":   "secrets that are encrypted with another are not supported",
+	} {
+		if _, err := Define(option); blockdev.Message(err) != want {
+			t.Errorf("%s: %q, want %q", option, blockdev.Message(err), want)
+		}
+	}
+}
