@@ -55,7 +55,9 @@ type tool struct {
 }
 
 func (t *tool) main(args []string) int {
-	o, err := parse(args)
+	o := &invocation{openFlags: newFlags()}
+	defer o.forget()
+	err := o.parse(args)
 	switch {
 	case errors.Is(err, errHelp):
 		fmt.Fprint(t.stdout, t.help())

@@ -3,9 +3,12 @@ package io
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/blockdev/driveopt"
+	"github.com/qmon/qmon/blockdev/secret"
+	"github.com/qmon/qmon/blockdev/tlscreds"
 	"github.com/qmon/qmon/internal/getopt"
 	"github.com/qmon/qmon/internal/qemuopts"
 )
@@ -109,24 +112,25 @@ func (f *openFlags) setAIO(word string) error {
 type invocation struct {
 	openFlags
 	commands []string
-	describe bool // the operand is a list of options
+	secrets  []string // IDs of those defined
+	describe bool     // the operand is a list of options
 }
 
-func parse(args []string) (*invocation, error) {
+// parse reads a command line. What it defined is there also where it fails.
+func (o *invocation) parse(args []string) error {
 	found, operands, mistake := getopt.Parse(args, options)
-	o := &invocation{openFlags: newFlags()}
 	for _, f := range found {
 		if err := o.take(f); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	switch {
 	case mistake != nil:
-		return nil, usageError{mistake}
+		return usageError{mistake}
 	case len(operands) > 1:
-		return nil, errUsage
+		return errUsage
 	case o.format != "" && o.describe:
-		return nil, errors.New("--image-opts and -f are mutually exclusive")
+		return errors.New("--image-opts and -f are mutually exclusive")
 	}
 	if len(operands) == 1 {
 		o.filename = &operands[0]
@@ -137,13 +141,13 @@ func parse(args []string) (*invocation, error) {
 		}
 		*o.filename = ""
 	}
-	return o, nil
+	return nil
 }
 
 func (o *invocation) take(f getopt.Found) error {
 	switch {
 	case f.Name == "object":
-		return errors.New("--object is not supported yet")
+		return o.define(f.Value)
 	case f.Name == "image-opts":
 		o.describe = true
 	case f.Letter == 'c':
@@ -162,6 +166,33 @@ func (o *invocation) take(f getopt.Found) error {
 	return nil
 }
 
+// define makes the object that an option describes.
+func (o *invocation) define(text string) error {
+	options := blockdev.Options{}
+	for _, p := range qemuopts.Parse(text, "qom-type") {
+		options[p.Key] = p.Value
+	}
+	switch kind := options["qom-type"]; {
+	case kind == "secret":
+		id, err := secret.Define(text)
+		if err == nil {
+			o.secrets = append(o.secrets, id)
+		}
+		return err
+	case strings.HasPrefix(kind, "tls-creds-"):
+		return tlscreds.Define(options)
+	default:
+		return fmt.Errorf("Parameter 'qom-type' does not accept value '%s'", kind)
+	}
+}
+
+// forget removes the secrets, which are the whole program's, when the tool is done.
+func (o *invocation) forget() {
+	for _, id := range o.secrets {
+		secret.Remove(id)
+	}
+}
+
 // usageError is a mistake that the whole help follows.
 type usageError struct{ error }
 
@@ -176,7 +207,7 @@ const helpText = `Reads and writes a disk image as commands say: those of -c, or
   -c, --cmd STRING     run a command; may be given several times
   -f, --format FMT     the image's format; found by looking at it if not given
       --image-opts     the file is a list of options: driver=qcow2,file.filename=a.qcow2
-      --object DEF     define an object such as a secret
+      --object DEF     define a secret (secret,id=s,file=key) or TLS credentials
   -r, --read-only      open the image for reading only
   -s, --snapshot       write to a temporary file and leave the image as it is
   -n, --nocache        go around the host's cache, as -t none

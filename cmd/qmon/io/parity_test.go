@@ -52,6 +52,8 @@ var parityCases = []string{
 	"-t writethrough -f raw -c 'write 0 512' a.raw", "-n -f raw -c 'read 1 511' -c 'write 7 100' a.raw",
 	"-m -i io_uring -d unmap -f raw -c 'discard 0 512' a.raw", "-s -f raw -c 'write 0 512' -c 'read -P 0xcd 0 512' a.raw",
 	"-r -f raw -c 'write 0 512' -c 'discard 0 512' -c 'write -z 0 512' -c 'aio_write 0 512' -c 'truncate 1M' -c flush -c 'write -x' a.raw",
+	"--object secret,id=s,data=x -f raw -c length a.raw", "--object foo,id=x a.raw", "--object secret,id=s a.raw",
+	"--object secret,id=s,data=x --object secret,id=s,data=y -f raw -c length a.raw", "--object secret,data=x a.raw",
 	// the prompt
 	"-f raw a.raw | read 0 512\n", "-f raw a.raw | read 0 512\nlength", "-f raw a.raw | foo\nlength\n", "-f raw a.raw | quit\nlength\n",
 	"-f raw a.raw | ", "-f raw a.raw | \n\nwrite 2M 512\n", "| length\nopen a.qcow2\nlength\nclose\nlength\n",
