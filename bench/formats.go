@@ -10,6 +10,12 @@ import (
 // imageFormats are converted to and from, beside qcow2: drivers, with options if there are
 // several kinds that differ in how they are written.
 var imageFormats = []struct{ driver, options string }{
+	{"vdi", ""},
+	{"vpc", "force_size=on"},
+	{"vpc", "subformat=fixed,force_size=on"},
+	{"parallels", ""},
+	{"qed", ""},
+	{"qcow", ""},
 	{"vhdx", ""},
 	{"vhdx", "subformat=fixed"},
 	{"vmdk", ""},
