@@ -23,7 +23,7 @@ func (g *Graph) Create(ctx context.Context, driver, filename string, size int64,
 	if protocol.Create == nil {
 		return Errorf(ErrNotSupported, "create", filename, "Protocol driver '%s' does not support image creation", protocol.Name)
 	}
-	mine, below := splitOptions(d, options)
+	mine, below := splitOptions(d, protocol, options)
 	if d.Protocol {
 		mine, below = Options{}, options
 	}
@@ -35,17 +35,30 @@ func (g *Graph) Create(ctx context.Context, driver, filename string, size int64,
 	if err != nil {
 		return err
 	}
-	fileSize := int64(0)
-	if d.Protocol {
-		fileSize = size
+	file := CreateRequest{Filename: nameForDriver(name), Options: fileValues}
+	if d.Protocol || BacksBelow(d, protocol) {
+		file.Size, file.Backing, backing = size, backing, Reference{}
 	}
-	err = protocol.Create(ctx, CreateRequest{Filename: nameForDriver(name), Size: fileSize, Options: fileValues})
-	if err != nil || d.Protocol {
+	if err = protocol.Create(ctx, file); err != nil || d.Protocol {
 		return err
 	}
 	return g.createFormat(ctx, d, protocol, name, CreateRequest{
 		Filename: filename, Size: size, Options: values, Backing: backing,
 	})
+}
+
+// BacksBelow tells if a disk of that format is made by the protocol as a whole, backing
+// file and all: raw ones are, where the protocol knows about backing files.
+func BacksBelow(format, protocol *Driver) bool {
+	return knows(protocol, backingOption) && !knows(format, backingOption)
+}
+
+// backingOption is the create option for a backing file.
+const backingOption = "backing_file"
+
+func knows(d *Driver, option string) bool {
+	_, ok := d.CreateOptions.Lookup(option)
+	return ok
 }
 
 // createFormat opens the new, empty file and has the format written into it.
@@ -79,13 +92,17 @@ func nameForDriver(f *fileName) string {
 	return f.text
 }
 
-// splitOptions separates the options that d knows from those for the protocol.
-func splitOptions(d *Driver, o Options) (mine, below Options) {
+// splitOptions separates the options that d knows from those for the protocol. One that
+// makes disks as a whole gets what it knows as well.
+func splitOptions(d, protocol *Driver, o Options) (mine, below Options) {
 	mine, below = Options{}, Options{}
+	whole := BacksBelow(d, protocol)
 	for k, v := range o {
-		if _, ok := d.CreateOptions.Lookup(k); ok {
+		known := knows(d, k)
+		if known {
 			mine[k] = v
-		} else {
+		}
+		if !known || whole && knows(protocol, k) {
 			below[k] = v
 		}
 	}

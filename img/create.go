@@ -93,7 +93,28 @@ func (o CreateOptions) parse() (*createPlan, error) {
 	name, _ := p.values[optBackingFile].(string)
 	format, _ := p.values[optBackingFormat].(string)
 	p.backing = blockdev.Reference{Kind: blockdev.RefBacking, Parent: o.Filename, Name: name, Format: format}
-	return p, nil
+	return p, p.backBelow(o)
+}
+
+// backBelow is about images that a protocol makes as a whole, as clones of others, which
+// are raw like them. What is in the other one is in the clone, so nothing may take the new
+// image for an empty one, as a conversion would.
+func (p *createPlan) backBelow(o CreateOptions) error {
+	if p.backing.Name == "" {
+		return nil
+	}
+	protocol, err := blockdev.ProtocolOf(o.Filename)
+	switch {
+	case err != nil || !blockdev.BacksBelow(p.driver, protocol):
+		return err
+	case o.Unchecked:
+		return blockdev.Errorf(blockdev.ErrNotSupported, "create", o.Filename,
+			"Backing file not supported for file format '%s' here: '%s' images with one are clones of it",
+			p.driver.Name, protocol.Name)
+	case p.backing.Format == "":
+		p.backing.Format = "raw"
+	}
+	return nil
 }
 
 // CreateTable is every option that creating an image with that driver understands: the

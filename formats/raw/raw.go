@@ -75,7 +75,10 @@ func open(_ context.Context, r blockdev.OpenRequest) (blockdev.Node, error) {
 	if r.Probed {
 		m.guard = &sync.Mutex{}
 	}
-	return m, m.checkWindow(r.Filename)
+	if err := m.checkWindow(r.Filename); err != nil {
+		return nil, err
+	}
+	return withSnapshots(m), nil
 }
 
 // checkWindow refuses a window that is not in the file.
