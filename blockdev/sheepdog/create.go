@@ -47,7 +47,11 @@ func parseCreateOptions(r blockdev.CreateRequest) (n p.Inode, err error) {
 	if mode, ok := r.Options["preallocation"].(string); ok && mode != "off" && mode != "full" {
 		return n, invalidPreallocation("create", r.Filename, mode)
 	}
-	if format, ok := r.Options["backing_fmt"].(string); ok && format != "raw" {
+	format, ok := r.Options["backing_fmt"].(string)
+	if !ok {
+		format = r.Backing.Format
+	}
+	if format != "" && format != "raw" {
 		return n, blockdev.Errorf(blockdev.ErrInvalid, "create", r.Filename, "backing_file must be a raw image")
 	}
 	if text, ok := r.Options["redundancy"].(string); ok {
@@ -100,6 +104,9 @@ func newDisk(c *client, n p.Inode, r blockdev.CreateRequest) error {
 func cloneOf(c *client, n *p.Inode, name string) (p.VID, error) {
 	invalid := func(text string) (p.VID, error) {
 		return 0, blockdev.Errorf(blockdev.ErrInvalid, "create", c.file, "%s", text)
+	}
+	if d, err := blockdev.ProtocolOf(name); err != nil || d.Name != "sheepdog" {
+		return invalid("backing_file must be a sheepdog image")
 	}
 	t, err := parseName(name)
 	if err != nil {

@@ -187,6 +187,9 @@ func TestClones(t *testing.T) {
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}
+	if err := r.create("file", mib, blockdev.Options{"backing_file": "base.raw"}); !errors.Is(err, blockdev.ErrInvalid) {
+		t.Errorf("over a file: %v", err)
+	}
 	m := r.open("larger", true)
 	r.wants(m, 'a', 0, 2*mib)
 	r.wants(m, 0, 2*mib, mib)
