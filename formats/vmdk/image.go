@@ -26,6 +26,7 @@ type Image struct {
 	touched  atomic.Bool // the CID is new since the image was opened
 	cid      atomic.Uint32
 	backing  atomic.Pointer[backingNode]
+	parentOK atomic.Bool // the parent was found to be the right one
 
 	allocMu  sync.Mutex // one allocation at a time, with its data
 	commitMu sync.Mutex // one write-back at a time; taken after allocMu
@@ -184,6 +185,7 @@ func (im *Image) Backing() blockdev.Node {
 
 // SetBacking attaches or, with nil, detaches the backing node.
 func (im *Image) SetBacking(n blockdev.Node) {
+	im.parentOK.Store(false)
 	if n == nil {
 		im.backing.Store(nil)
 		return
@@ -200,10 +202,15 @@ func (im *Image) ChangeBackingReference(string, string) error {
 }
 
 // checkParent fails if the parent is not as it was when this disk was made: what is read
-// from it would be a mixture of two disks.
+// from it would be a mixture of two disks. It is looked at once, as a commit into the
+// parent changes it while it is read.
 func (im *Image) checkParent() error {
 	parent, ok := im.Backing().(*Image)
-	if !ok || im.desc.parentCID == noParent || parent.cid.Load() == im.desc.parentCID {
+	if im.parentOK.Load() || !ok || im.desc.parentCID == noParent {
+		return nil
+	}
+	if parent.cid.Load() == im.desc.parentCID {
+		im.parentOK.Store(true)
 		return nil
 	}
 	return &blockdev.Error{Kind: blockdev.ErrInvalid, Op: "read", File: im.name, Offset: blockdev.NoOffset, Err: syscall.EINVAL}

@@ -299,6 +299,17 @@ func TestParents(t *testing.T) {
 	unref(t, v)
 	sameAsQEMU(t, over, want)
 
+	v = openFile(t, over, true)
+	if err := v.Commit(t.Context()); err != nil {
+		t.Errorf("commit: %v", err)
+	}
+	unref(t, v)
+	v = openFile(t, base, false)
+	if !bytes.Equal(contents(t, v.Node), want) {
+		t.Error("the commit lost something")
+	}
+	unref(t, v)
+
 	v = openFile(t, base, true)
 	if _, err := v.Node.WriteAt([]byte{1}, 0); err != nil {
 		t.Fatal(err)
