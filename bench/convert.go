@@ -15,30 +15,11 @@ func (b *bench) convertRows() []row {
 	sparse := filepath.Join(b.dir, "sparse.raw")
 	words := filepath.Join(b.dir, "words.raw")
 	out := filepath.Join(b.dir, "out")
-	setUp := func() error {
-		if _, err := os.Stat(qcow2); err == nil {
-			return nil
-		}
-		if err := writeData(raw, b.size); err != nil {
-			return err
-		}
-		if err := writeWords(words, b.size/4); err != nil {
-			return err
-		}
-		if err := os.WriteFile(sparse, []byte("x"), 0o600); err != nil {
-			return err
-		}
-		if err := os.Truncate(sparse, 100<<30); err != nil {
-			return err
-		}
-		_, err := command("qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, qcow2)
-		return err
-	}
 	compare := func(name string, args ...string) row {
 		args = append(args, out)
 		side := func(program string, prefix ...string) func() (sample, error) {
 			return func() (sample, error) {
-				if err := setUp(); err != nil {
+				if err := b.makeImages(); err != nil {
 					return sample{}, err
 				}
 				if err := os.RemoveAll(out); err != nil {
@@ -57,6 +38,29 @@ func (b *bench) convertRows() []row {
 		compare("convert -c zlib", "-c", "-f", "raw", "-O", "qcow2", words),
 		compare("convert -c zstd", "-c", "-f", "raw", "-O", "qcow2", "-o", "compression_type=zstd", words),
 	}
+}
+
+// makeImages makes the images that rows read, once.
+func (b *bench) makeImages() error {
+	raw, qcow2 := filepath.Join(b.dir, "data.raw"), filepath.Join(b.dir, "data.qcow2")
+	if _, err := os.Stat(qcow2); err == nil {
+		return nil
+	}
+	if err := writeData(raw, b.size); err != nil {
+		return err
+	}
+	if err := writeWords(filepath.Join(b.dir, "words.raw"), b.size/4); err != nil {
+		return err
+	}
+	sparse := filepath.Join(b.dir, "sparse.raw")
+	if err := os.WriteFile(sparse, []byte("x"), 0o600); err != nil {
+		return err
+	}
+	if err := os.Truncate(sparse, 100<<30); err != nil {
+		return err
+	}
+	_, err := command("qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, qcow2)
+	return err
 }
 
 // writeData writes a file of data with holes: three random MiB of every four.
