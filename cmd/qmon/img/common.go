@@ -9,6 +9,7 @@ import (
 
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/blockdev/driveopt"
+	"github.com/qmon/qmon/blockdev/tlscreds"
 	"github.com/qmon/qmon/img"
 	"github.com/qmon/qmon/internal/qemuopts"
 )
@@ -71,9 +72,15 @@ func imageOptsSource(operand string) img.Source {
 	return img.Source{Options: options, Label: operand}
 }
 
-// addObject adds --object, which is about secrets and TLS: nothing here takes them yet.
+// addObject adds --object, which defines what options refer to by ID: TLS credentials.
 func addObject(fs *pflag.FlagSet) {
-	fs.Var(funcValue(func(string) error { return errors.New("--object is not supported yet") }), "object", "")
+	fs.Var(funcValue(func(s string) error {
+		o := blockdev.Options{}
+		for _, p := range qemuopts.Parse(s, "qom-type") {
+			o[p.Key] = p.Value
+		}
+		return tlscreds.Define(o)
+	}), "object", "")
 }
 
 // outputFlag is --output.
