@@ -37,8 +37,7 @@ const (
 
 	// gdAtEnd in place of the directory says that the footer, a copy of the header in the
 	// last but one sector, knows, section "Stream-Optimized Compressed Sparse Extents".
-	gdAtEnd    = 1<<64 - 1
-	footerSize = 3 * sectorSize // marker, header, end-of-stream marker
+	gdAtEnd = 1<<64 - 1
 )
 
 // Section "ESX Server Sparse Extents".
@@ -113,13 +112,17 @@ func readSparse(file blockdev.Node, name string) (*geometry, error) {
 		return nil, err
 	}
 	le := binary.LittleEndian
-	if le.Uint64(b[offGD:]) == gdAtEnd {
+	footer := le.Uint64(b[offGD:]) == gdAtEnd
+	if footer {
 		if err := readFooter(file, b, name); err != nil {
 			return nil, err
 		}
 	}
 	flags := le.Uint32(b[offFlags:])
 	g := &geometry{entrySize: 4, version: le.Uint32(b[offVersion:]), perTable: int64(le.Uint32(b[offGTEs:]))}
+	if footer {
+		g.readOnly = "VMDK stream is complete and cannot be written"
+	}
 	if flags&flagNewlines != 0 && string(b[offNewlines:][:len(newlines)]) != newlines {
 		return nil, blockdev.ErrorAt(blockdev.ErrCorrupt, "open", name, offNewlines, "VMDK header is damaged: its line ends were changed")
 	}

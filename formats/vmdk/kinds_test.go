@@ -212,6 +212,39 @@ func TestSeSparseIsReadOnly(t *testing.T) {
 	unref(t, v)
 }
 
+// withFooter is a stream whose header says that the directory is known at its end.
+func withFooter(stream []byte) []byte {
+	const typeFooter = 3
+	b := append(bytes.Clone(stream), make([]byte, 3*sectorSize)...)
+	marker := b[len(stream):]
+	binary.LittleEndian.PutUint64(marker, 1)
+	binary.LittleEndian.PutUint32(marker[12:], typeFooter)
+	copy(marker[sectorSize:], stream[:sectorSize])
+	put64(offGD, gdAtEnd)(b)
+	return b
+}
+
+// TestStreamsWithAFooter are read, and never written: the footer must stay at the end.
+func TestStreamsWithAFooter(t *testing.T) {
+	plain := streamImage(t)
+	im, err := Open(t.Context(), blockdev.OpenRequest{Filename: "x", File: blocktest.NewMemory(plain)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(files(t, map[string][]byte{"x.vmdk": withFooter(plain)}), "x.vmdk")
+	v := openFile(t, name, false)
+	want := contents(t, im)
+	if !bytes.Equal(contents(t, v.Node), want) {
+		t.Error("not what is in the stream")
+	}
+	unref(t, v)
+	sameAsQEMU(t, name, want)
+	_, err = Open(t.Context(), blockdev.OpenRequest{Filename: "x", File: blocktest.NewMemory(withFooter(plain)), Mode: blockdev.Mode{Writable: true}})
+	if !errors.Is(err, blockdev.ErrReadOnly) {
+		t.Errorf("opened to be written: %v", err)
+	}
+}
+
 func TestStreamsAreWrittenOnce(t *testing.T) {
 	file := blocktest.NewMemory(streamImage(t))
 	im, err := Open(t.Context(), blockdev.OpenRequest{Filename: "x", File: file, Mode: blockdev.Mode{Writable: true}})
