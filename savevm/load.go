@@ -29,6 +29,9 @@ func load(ctx context.Context, m *vm.Machine, all []disk, tag string) (err error
 	if err != nil {
 		return err
 	}
+	if err := verify(m); err != nil {
+		return err
+	}
 	node, err := all[holder].snapshots.OpenSnapshot(found[holder].ID)
 	if err != nil {
 		return diskError("load", tag, all[holder], err)
@@ -53,6 +56,21 @@ func load(ctx context.Context, m *vm.Machine, all []disk, tag string) (err error
 		err = both(err, m.Start())
 	}
 	return err
+}
+
+// verify fails if somebody else changed what a medium shows: a directory of the host.
+func verify(m *vm.Machine) error {
+	for _, d := range m.Drives().All() {
+		v := d.Medium()
+		if v == nil {
+			continue
+		}
+		if err := v.Verify(); err != nil {
+			return &blockdev.Error{Op: "loadvm", File: d.Name(), Offset: blockdev.NoOffset,
+				Text: "Device '" + d.Name() + "' is not as it was", Err: err}
+		}
+	}
+	return nil
 }
 
 // find looks for the newest snapshot of that tag that can be loaded, and the disk that
