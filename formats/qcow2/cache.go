@@ -145,6 +145,15 @@ func (c *tableCache) drop(off int64) {
 	}
 }
 
+// reset forgets all tables, with what was not written of them.
+func (c *tableCache) reset() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.entries)
+	clear(c.dirty)
+	c.ring, c.hand = nil, 0
+}
+
 func (c *tableCache) removeAt(i int) {
 	last := len(c.ring) - 1
 	c.ring[i] = c.ring[last]

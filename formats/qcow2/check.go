@@ -9,17 +9,15 @@ import (
 )
 
 // Check walks all metadata, counts who refers to each cluster, and compares that with the
-// refcounts and the copied flags. The image is not used meanwhile.
+// refcounts and the copied flags; repair.go says what it can put right. The image is not
+// used meanwhile.
 func (im *Image) Check(ctx context.Context, o blockdev.CheckOptions) (blockdev.CheckResult, error) {
-	if o.RepairErrors {
-		return blockdev.CheckResult{}, blockdev.Errorf(blockdev.ErrNotSupported, "check", im.name, "Repairing corruptions of qcow2 images is not supported yet")
-	}
-	if o.RepairLeaks {
+	c := &checker{im: im, ctx: ctx, options: o, references: newReferences()}
+	if c.repairs() {
 		if err := im.checkWritable("check"); err != nil {
 			return blockdev.CheckResult{}, err
 		}
 	}
-	c := &checker{im: im, ctx: ctx, options: o, references: newReferences()}
 	err := im.exclusive(func() error {
 		if im.writable.Load() {
 			if err := im.commitAll(); err != nil {
@@ -39,6 +37,10 @@ type checker struct {
 	result     blockdev.CheckResult
 	references *references
 	clusters   int64 // in the file
+
+	incomplete bool         // snapshot table entries lack what version 3 asks for
+	structures []clusterRun // the refcount table and its blocks, as counted
+	broken     bool         // the refcount structures must be made anew
 }
 
 func (c *checker) report(kind blockdev.FindingKind, format string, args ...any) {
@@ -63,13 +65,24 @@ func (c *checker) run() error {
 	if err := c.countAll(); err != nil {
 		return err
 	}
-	if err := c.compareRefcounts(); err != nil {
+	counted := c.result
+	c.countRefTable()
+	before := c.result
+	if err := c.compareRefcounts(false); err != nil {
 		return err
 	}
-	return c.checkCopiedFlags()
+	if c.repairs() {
+		if err := c.repairRefcounts(counted, before); err != nil {
+			return err
+		}
+	}
+	if err := c.checkCopiedFlags(); err != nil || !c.repairs() {
+		return err
+	}
+	return c.finishRepair()
 }
 
-// countAll counts the references that all metadata makes.
+// countAll counts the references that all metadata but the refcount structures makes.
 func (c *checker) countAll() error {
 	im := c.im
 	c.clusters = im.clustersFor(im.file.Size())
@@ -83,11 +96,7 @@ func (c *checker) countAll() error {
 	if err := c.countSnapshots(); err != nil {
 		return err
 	}
-	if err := c.countBitmaps(); err != nil {
-		return err
-	}
-	c.countRefTable()
-	return nil
+	return c.countBitmaps()
 }
 
 // count notes a reference to each cluster of a range.
@@ -200,7 +209,7 @@ func (c *checker) countCompressed(e uint64, active bool) {
 // countRefTable counts the refcount table and its blocks, which nobody else may use.
 func (c *checker) countRefTable() {
 	im := c.im
-	c.count(im.hdr.refTableOffset, int64(im.hdr.refTableClusters)*im.clusterSize)
+	c.countStructure(im.hdr.refTableOffset, int64(im.hdr.refTableClusters)*im.clusterSize)
 	for i, e := range im.refs.entries {
 		off := int64(e & refBlockOffsetMask)
 		cluster := off >> im.clusterBits
@@ -209,23 +218,34 @@ func (c *checker) countRefTable() {
 			continue
 		case e&refTableReserved != 0:
 			c.corrupt("ERROR refcount table entry %d has reserved bits set", i)
+			c.broken = true
 			continue
 		case off&(im.clusterSize-1) != 0:
 			c.corrupt("ERROR refcount block %d is not cluster aligned; refcount table entry corrupted", i)
+			c.broken = true
 			continue
 		case off < 0 || cluster >= c.clusters:
-			c.corrupt("ERROR refcount block %d is outside image", i)
+			c.outsideBlock(i)
 			continue
 		}
-		c.count(off, im.clusterSize)
+		c.countStructure(off, im.clusterSize)
 		if n := c.references.get(cluster); n != 1 {
 			c.corrupt("ERROR refcount block %d refcount=%d", i, n)
+			c.broken = true
 		}
 	}
 }
 
-// compareRefcounts compares what was counted with what the image says.
-func (c *checker) compareRefcounts() error {
+// countStructure counts a part of the refcount structures.
+func (c *checker) countStructure(off, n int64) {
+	c.count(off, n)
+	first := off >> c.im.clusterBits
+	c.structures = append(c.structures, clusterRun{first, c.im.clustersFor(off+n) - first})
+}
+
+// compareRefcounts compares what was counted with what the image says, and with fix puts
+// right what the options allow.
+func (c *checker) compareRefcounts(fix bool) error {
 	var highest int64
 	for i := int64(0); i < c.clusters; i++ {
 		if i&0xffff == 0 {
@@ -244,32 +264,26 @@ func (c *checker) compareRefcounts() error {
 			highest = i
 		}
 		switch {
-		case stored < counted:
-			c.corrupt("ERROR cluster %d refcount=%d reference=%d", i, stored, counted)
-		case stored > counted && c.options.RepairLeaks:
-			if err := c.repairLeak(i, stored, counted); err != nil {
+		case stored == counted:
+		case fix:
+			if err := c.repairRefcount(i, stored, counted); err != nil {
 				return err
 			}
-		case stored > counted:
-			c.report(blockdev.FindingLeak, "Leaked cluster %d refcount=%d reference=%d", i, stored, counted)
+		default:
+			c.reportRefcount(i, stored, counted)
+			c.broken = c.broken || stored == 0
 		}
 	}
 	c.result.ImageEndOffset = (highest + 1) << c.im.clusterBits
-	if c.options.RepairLeaks {
-		return c.im.settle()
-	}
 	return nil
 }
 
-func (c *checker) repairLeak(cluster int64, stored, counted uint64) error {
-	if c.options.Report != nil {
-		c.options.Report(blockdev.Finding{
-			Kind: blockdev.FindingLeak,
-			Text: fmt.Sprintf("Repairing cluster %d refcount=%d reference=%d", cluster, stored, counted),
-		})
+func (c *checker) reportRefcount(cluster int64, stored, counted uint64) {
+	if stored < counted {
+		c.corrupt("ERROR cluster %d refcount=%d reference=%d", cluster, stored, counted)
+		return
 	}
-	c.result.LeaksFixed++
-	return c.im.freeCluster(cluster, int64(stored-counted))
+	c.report(blockdev.FindingLeak, "Leaked cluster %d refcount=%d reference=%d", cluster, stored, counted)
 }
 
 // checkCopiedFlags compares the copied flags of the active tables with the refcounts.
@@ -278,31 +292,55 @@ func (c *checker) checkCopiedFlags() error {
 	if !im.plausibleL1(im.l1.entries) {
 		return nil // reported by countL1
 	}
+	repair := c.repairsCopied()
 	for i, e := range im.l1.entries {
 		l2 := int64(e & entryOffset)
 		if l2 == 0 || l2&(im.clusterSize-1) != 0 {
 			continue
 		}
 		if n, err := im.refcount(l2 >> im.clusterBits); err == nil && (n == 1) != (e&entryCopied != 0) {
-			c.corrupt("ERROR OFLAG_COPIED L2 cluster: l1_index=%d l1_entry=%x refcount=%d", i, e, n)
+			if c.wrongFlag(repair, "L2 cluster: l1_index=%d l1_entry=%x refcount=%d", i, e, n) {
+				im.setL1(int64(i), e^entryCopied)
+			}
 		}
-		b, err := c.readL2(l2)
-		if err != nil {
+		if err := c.checkCopiedIn(l2, repair); err != nil {
 			return err
-		}
-		for ; len(b) > 0; b = b[8:] {
-			e := binary.BigEndian.Uint64(b)
-			if k := im.classify(e); k != clusterNormal && k != clusterZeroAllocated {
-				continue
-			}
-			n, err := im.refcount(int64(e&entryOffset) >> im.clusterBits)
-			if err == nil && (n == 1) != (e&entryCopied != 0) {
-				c.corrupt("ERROR OFLAG_COPIED data cluster: l2_entry=%x refcount=%d", e, n)
-			}
 		}
 		im.refCache.trim()
 	}
 	return nil
+}
+
+// checkCopiedIn checks the copied flags of an L2 table.
+func (c *checker) checkCopiedIn(l2 int64, repair bool) error {
+	im := c.im
+	b, err := c.readL2(l2)
+	if err != nil {
+		return err
+	}
+	repair = repair && im.tableOverlap(l2) == ""
+	for i := int64(0); i < 1<<im.l2Bits; i++ {
+		e := binary.BigEndian.Uint64(b[i*8:])
+		if k := im.classify(e); k != clusterNormal && k != clusterZeroAllocated {
+			continue
+		}
+		n, err := im.refcount(int64(e&entryOffset) >> im.clusterBits)
+		if err != nil || (n == 1) == (e&entryCopied != 0) {
+			continue
+		}
+		if !c.wrongFlag(repair, "data cluster: l2_entry=%x refcount=%d", e, n) {
+			continue
+		}
+		t, err := im.l2Cache.get(l2)
+		if err != nil {
+			return err
+		}
+		im.l2Cache.put(t, i, e^entryCopied)
+	}
+	if !repair {
+		return nil
+	}
+	return im.makeRoom()
 }
 
 // references counts references to clusters, sparsely: a hostile file may be long and empty.
@@ -328,4 +366,22 @@ func (r *references) get(cluster int64) uint32 {
 		return p[cluster%referencePage]
 	}
 	return 0
+}
+
+// sub takes a reference back.
+func (r *references) sub(cluster int64) {
+	if p := r.pages[cluster/referencePage]; p != nil && p[cluster%referencePage] > 0 {
+		p[cluster%referencePage]--
+	}
+}
+
+// each calls f with every cluster that has references, in no order.
+func (r *references) each(f func(cluster int64)) {
+	for page, counts := range r.pages {
+		for i, n := range counts {
+			if n > 0 {
+				f(page*referencePage + int64(i))
+			}
+		}
+	}
 }

@@ -6,7 +6,8 @@ import "encoding/binary"
 func (c *checker) checkSnapshotEntries() {
 	for i, s := range c.im.snaps {
 		if c.im.version >= 3 && s.extraSize < snapshotExtraV3 {
-			c.corrupt("ERROR snapshot table entry %d is incomplete", i)
+			c.incomplete = true
+			c.fixable("snapshot table entry %d is incomplete", i)
 		}
 	}
 }

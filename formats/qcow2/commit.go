@@ -281,11 +281,16 @@ func (im *Image) freeCluster(c, refs int64) error {
 	if n, err := im.refcount(c); err != nil || n > 0 {
 		return err
 	}
+	im.freed(c)
+	return nil
+}
+
+// freed notes that nobody uses a cluster any more.
+func (im *Image) freed(c int64) {
 	off := c << im.clusterBits
 	im.l2Cache.drop(off)
 	im.refCache.drop(off)
 	im.freeHint = min(im.freeHint, c)
-	return nil
 }
 
 // lastReferences are the clusters that will be free, and that the host is to hear of. mu

@@ -81,6 +81,14 @@ func crashStep(r *rand.Rand, im *Image, now *moment, cluster, version int) error
 		ids = append(ids, id)
 	}
 	switch k := r.Intn(20); {
+	case k < 2:
+		at := int64(off / cluster * cluster)
+		if e, err := im.Map(at, 1); err != nil || e.Allocated {
+			return err
+		}
+		p := compressible(r.Int(), min(cluster, size-int(at)))
+		copy(now.data[at:], p)
+		return im.WriteCompressed(p, at)
 	case k < 8:
 		p := pattern(r.Int(), n)
 		copy(now.data[off:], p)

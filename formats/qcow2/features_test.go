@@ -66,10 +66,6 @@ func TestWhatComesLaterIsRefused(t *testing.T) {
 			t.Errorf("%v: %v, %d bytes written", o, err, m.Size())
 		}
 	}
-	im := open(t, create(t, 1<<20, nil), writable)
-	if _, err := im.Check(context.Background(), blockdev.CheckOptions{RepairErrors: true}); !errors.Is(err, blockdev.ErrNotSupported) {
-		t.Error(err)
-	}
 }
 
 func TestBackingReferenceIsRewritten(t *testing.T) {

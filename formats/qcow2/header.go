@@ -98,8 +98,9 @@ type header struct {
 
 func (h *header) clusterSize() int64 { return 1 << h.clusterBits }
 
-// readHeader reads and validates the header of file.
-func readHeader(file blockdev.Node, name string) (*header, error) {
+// readHeader reads and validates the header of file. For a check the refcount table may be
+// missing: it is made anew.
+func readHeader(file blockdev.Node, name string, check bool) (*header, error) {
 	fixed := make([]byte, headerLengthV3)
 	if err := readPadded(file, fixed, 0); err != nil {
 		return nil, err
@@ -129,7 +130,7 @@ func readHeader(file blockdev.Node, name string) (*header, error) {
 	if err := h.decodeVariable(cluster, name); err != nil {
 		return nil, err
 	}
-	return h, h.validate(name)
+	return h, h.validate(name, check)
 }
 
 func (h *header) decodeFixed(b []byte, name string) error {
@@ -192,14 +193,14 @@ func (h *header) decodeVariable(cluster []byte, name string) error {
 }
 
 // validate checks what the fields say against the limits and against each other.
-func (h *header) validate(name string) error {
+func (h *header) validate(name string, check bool) error {
 	if err := h.validateFeatures(name); err != nil {
 		return err
 	}
 	if h.refcountOrder > maxRefcountOrder {
 		return headerError(name, offRefcountOrder, "Reference count entry width too large; may not exceed 64 bits")
 	}
-	if err := h.validateTables(name); err != nil {
+	if err := h.validateTables(name, check); err != nil {
 		return err
 	}
 	if h.size < 0 || h.l1Needed(h.size) > maxL1Bytes/8 {
@@ -212,10 +213,10 @@ func (h *header) validate(name string) error {
 }
 
 // validateTables checks where the header says that tables lie.
-func (h *header) validateTables(name string) error {
+func (h *header) validateTables(name string, check bool) error {
 	cs := h.clusterSize()
 	switch {
-	case h.refTableClusters == 0:
+	case h.refTableClusters == 0 && !check:
 		return headerError(name, offRefTableClusters, "Image does not contain a reference count table")
 	case int64(h.refTableClusters)*cs > maxRefTableBytes && h.refTableClusters > 1:
 		return limitError(name, offRefTableClusters, "Reference count table too large")

@@ -54,6 +54,9 @@ type Image struct {
 	snapshotBytes int64 // of the snapshot table
 	suspect       bool  // refcounts are wrong since an error: they are rebuilt at the end
 	closed        bool
+	// unrepaired: opened for a check although it is dirty or corrupt. It stays marked so
+	// until a check leaves it clean.
+	unrepaired bool
 }
 
 // backingNode wraps the interface for an atomic pointer.
@@ -93,7 +96,7 @@ func Open(_ context.Context, r blockdev.OpenRequest) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	hdr, err := readHeader(r.File, r.Filename)
+	hdr, err := readHeader(r.File, r.Filename, r.Mode.Check)
 	if err != nil {
 		return nil, err
 	}
@@ -164,7 +167,8 @@ func (im *Image) readEntries(off, n int64) ([]uint64, error) {
 
 // startWriting makes a freshly opened, or reopened, image ready to be written.
 func (im *Image) startWriting(o openOptions) error {
-	if im.hdr.incompatible&incompatCorrupt != 0 {
+	im.unrepaired = im.mode.Check && im.hdr.incompatible&(incompatDirty|incompatCorrupt) != 0
+	if im.hdr.incompatible&incompatCorrupt != 0 && !im.unrepaired {
 		return blockdev.Errorf(blockdev.ErrCorrupt, "open", im.name, "qcow2: Image is corrupt; cannot be opened read/write")
 	}
 	if im.version < 3 && o.lazyRefcounts(im.hdr) {
@@ -182,7 +186,7 @@ func (im *Image) startWriting(o openOptions) error {
 
 // prepareHeader does what the feature bits ask of those who write.
 func (im *Image) prepareHeader() error {
-	if im.hdr.incompatible&incompatDirty != 0 {
+	if im.hdr.incompatible&incompatDirty != 0 && !im.unrepaired {
 		if err := im.rebuildRefcounts(); err != nil {
 			return err
 		}
@@ -303,8 +307,10 @@ func (im *Image) stopWriting() error {
 	if err := im.commitAll(); err != nil {
 		return err
 	}
-	if err := im.setDirty(false); err != nil {
-		return err
+	if !im.unrepaired {
+		if err := im.setDirty(false); err != nil {
+			return err
+		}
 	}
 	if err := im.padPacked(); err != nil {
 		return err

@@ -19,6 +19,7 @@ func (im *Image) rebuildRefcounts() error {
 	if err := c.countAll(); err != nil {
 		return err
 	}
+	c.countRefTable()
 	if c.result.Corruptions > 0 {
 		return blockdev.Errorf(blockdev.ErrCorrupt, "open", im.name, "Could not repair dirty image: %d errors beside refcounts", c.result.Corruptions)
 	}

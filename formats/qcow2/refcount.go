@@ -122,6 +122,22 @@ func (im *Image) addRefcount(first, count, delta int64) error {
 	})
 }
 
+// setRefcount stores the refcount of a cluster that has a refcount block.
+func (im *Image) setRefcount(cluster int64, v uint64) error {
+	t, err := im.refBlock(cluster >> im.refBlockBits)
+	if err != nil {
+		return err
+	}
+	if t == nil {
+		return im.corrupt("write", cluster<<im.clusterBits, "Cluster %d is in use but has no refcount block", cluster)
+	}
+	im.setRefcountIn(t, cluster&(1<<im.refBlockBits-1), v)
+	if v == 0 {
+		im.freed(cluster)
+	}
+	return nil
+}
+
 func (im *Image) setRefcountIn(t *table, i int64, v uint64) {
 	im.refWidth.put(t.data, i, v)
 	lo, hi := im.refWidth.span(i)

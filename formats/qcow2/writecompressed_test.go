@@ -29,7 +29,7 @@ func compressible(seed, n int) []byte {
 func TestCompressedClustersAreReadByQEMU(t *testing.T) {
 	for _, kind := range []string{"zlib", "zstd"} {
 		for _, cs := range []int{512, 4 << 10, 64 << 10, 2 << 20} {
-			for _, width := range []string{"1", "2", "16", "64"} {
+			for _, width := range []string{"1", "16"} {
 				t.Run(fmt.Sprint(kind, " ", cs, " ", width), func(t *testing.T) {
 					if testing.Short() && cs > 64<<10 {
 						t.Skip("takes the race detector long")

@@ -8,7 +8,7 @@ import (
 	"github.com/qmon/qmon/img"
 )
 
-const checkSyntax = "[--image-opts] [-q] [-f fmt] [--output=ofmt] [-T src_cache] [-U] filename"
+const checkSyntax = "[--image-opts] [-q] [-f fmt] [--output=ofmt] [-r [leaks | all]] [-T src_cache] [-U] filename"
 
 // Exit statuses of check.
 const (
@@ -27,7 +27,7 @@ func runCheck(t *tool, args []string) (int, error) {
 	output.add(fs)
 	cache := fs.StringP("cache", "T", "writeback", "")
 	quiet := fs.BoolP("quiet", "q", false, "")
-	fs.VarP(funcValue(checkRepair), "repair", "r", "")
+	fs.VarP(funcValue(func(mode string) error { return setRepair(&o.Repair, mode) }), "repair", "r", "")
 	operands, err := parseOptions(fs, args, false)
 	if err != nil {
 		return statusFailed, err
@@ -62,12 +62,17 @@ func runCheck(t *tool, args []string) (int, error) {
 	return checkStatus(r), nil
 }
 
-func checkRepair(mode string) error {
+// setRepair reads the argument of -r.
+func setRepair(o *blockdev.CheckOptions, mode string) error {
 	switch mode {
-	case "leaks", "all":
-		return errors.New("repairing is not supported yet")
+	case "leaks":
+		o.RepairLeaks = true
+	case "all":
+		o.RepairLeaks, o.RepairErrors = true, true
+	default:
+		return usagef("Unknown option value for -r (expecting 'leaks' or 'all'): %s", mode)
 	}
-	return usagef("Unknown option value for -r (expecting 'leaks' or 'all'): %s", mode)
+	return nil
 }
 
 func checkStatus(r *img.CheckReport) int {

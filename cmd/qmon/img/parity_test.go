@@ -285,7 +285,11 @@ func runParity(t *testing.T, fixtures, cases []string, known map[string]string) 
 func readOnly(c string) bool {
 	for line := range strings.SplitSeq(c, ";") {
 		switch command, _, _ := strings.Cut(strings.TrimSpace(line), " "); command {
-		case "info", "map", "check", "compare":
+		case "info", "map", "compare":
+		case "check":
+			if strings.Contains(line, " -r ") {
+				return false
+			}
 		default:
 			return false
 		}

@@ -1,0 +1,105 @@
+package qcow2
+
+import (
+	"encoding/binary"
+	"maps"
+	"slices"
+
+	"github.com/qmon/qmon/blockdev"
+)
+
+// refLayout is where new refcount structures are to lie: behind all that is in use, first
+// the table, then the blocks.
+type refLayout struct {
+	first  int64   // cluster
+	table  int64   // clusters of the table
+	blocks []int64 // numbers of the blocks that are needed, in order
+}
+
+func (l refLayout) clusters() clusterRun {
+	return clusterRun{l.first, l.table + int64(len(l.blocks))}
+}
+
+// rebuildStructures makes a refcount table and blocks from what was counted. The header
+// changes last; before that nothing in use is written.
+func (c *checker) rebuildStructures() error {
+	l, err := c.layOutRefcounts()
+	if err != nil {
+		return err
+	}
+	run := l.clusters()
+	for i := run.first; i < run.end(); i++ {
+		c.references.add(i)
+	}
+	entries := make([]uint64, l.table*c.im.clusterSize/8)
+	for i, b := range l.blocks {
+		off := (l.first + l.table + int64(i)) << c.im.clusterBits
+		if err := c.writeRefBlock(b, off); err != nil {
+			return err
+		}
+		entries[b] = uint64(off)
+	}
+	im := c.im
+	off := l.first << im.clusterBits
+	if err := im.writeDurably(off, encodeEntries(entries)); err != nil {
+		return err
+	}
+	var b [12]byte
+	binary.BigEndian.PutUint64(b[:], uint64(off))
+	binary.BigEndian.PutUint32(b[8:], uint32(l.table))
+	if err := im.changeHeader(offRefTableOffset, b[:]); err != nil {
+		return err
+	}
+	im.hdr.refTableOffset, im.hdr.refTableClusters = off, uint32(l.table)
+	im.refs = refTable{entries: entries, dirty: map[int]struct{}{}}
+	im.refCache.reset()
+	im.freeHint = 0
+	c.clusters = im.clustersFor(im.file.Size())
+	return nil
+}
+
+// layOutRefcounts finds out which blocks are needed for what is in use and for themselves.
+func (c *checker) layOutRefcounts() (refLayout, error) {
+	im := c.im
+	needed := map[int64]struct{}{}
+	last := int64(0)
+	c.references.each(func(cluster int64) {
+		needed[cluster>>im.refBlockBits] = struct{}{}
+		last = max(last, cluster)
+	})
+	l := refLayout{first: last + 1}
+	for {
+		l.blocks = slices.Sorted(maps.Keys(needed))
+		l.table = im.clustersFor((l.blocks[len(l.blocks)-1] + 1) * 8)
+		run := l.clusters()
+		for b := run.first >> im.refBlockBits; b <= (run.end()-1)>>im.refBlockBits; b++ {
+			needed[b] = struct{}{}
+		}
+		if len(needed) == len(l.blocks) {
+			break
+		}
+	}
+	if l.table > max(maxRefTableBytes/im.clusterSize, 1) {
+		return l, blockdev.Errorf(blockdev.ErrLimit, "check", im.name, "The image is too long for a refcount table")
+	}
+	return l, nil
+}
+
+// writeRefBlock writes block number b, as counted, to off.
+func (c *checker) writeRefBlock(b, off int64) error {
+	im := c.im
+	data := make([]byte, im.clusterSize)
+	for i := range int64(1) << im.refBlockBits {
+		cluster := b<<im.refBlockBits + i
+		n := uint64(c.references.get(cluster))
+		if n > im.refWidth.max() {
+			return blockdev.ErrorAt(blockdev.ErrLimit, "check", im.name, cluster<<im.clusterBits,
+				"Cluster %d has more references than refcounts can express", cluster)
+		}
+		if n > 0 {
+			im.refWidth.put(data, i, n)
+		}
+	}
+	_, err := im.file.WriteAt(data, off)
+	return err
+}
