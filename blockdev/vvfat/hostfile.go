@@ -57,13 +57,13 @@ func (h *hostFiles) same(f *os.File, name string, was stamp, off int64) error {
 }
 
 // check fails unless the file at name is as it was.
-func (h *hostFiles) check(name string, was stamp) error {
+func (h *hostFiles) check(op, name string, was stamp) error {
 	info, err := h.root.Stat(name)
 	if err != nil {
-		return h.ioError("write", name, blockdev.NoOffset, err)
+		return h.ioError(op, name, blockdev.NoOffset, err)
 	}
 	if !info.Mode().IsRegular() || stampOf(info) != was {
-		return h.changed("write", name, blockdev.NoOffset)
+		return h.changed(op, name, blockdev.NoOffset)
 	}
 	return nil
 }

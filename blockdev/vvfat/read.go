@@ -233,3 +233,27 @@ func (n *Node) kind(sector, last uint32) (data bool, end uint32) {
 	s := n.segment(sector)
 	return s.fill != nil, min(s.end, sector+count)
 }
+
+// Verify fails if a file of the directory is not as it was, and names it. Files that are
+// new on the host are not on the disk, and do no harm.
+func (n *Node) Verify() (err error) {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	if n.live != nil {
+		n.live.root.all(func(it *item) {
+			if err == nil && !it.folder {
+				err = n.files.check("verify", it.path(), it.stamp)
+			}
+		})
+		return err
+	}
+	for i, node := range n.tree.nodes {
+		if node.folder() {
+			continue
+		}
+		if err := n.files.check("verify", n.tree.path(uint32(i)), n.tree.stamp(uint32(i))); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -127,6 +127,9 @@ func TestHostChangeIsAnErrorThatNamesTheFile(t *testing.T) {
 			dir := contents{"a.txt": "was", "b.txt": "other"}.make(t)
 			v := openDisk(t, "fat:floppy:"+dir, false)
 			defer closeDisk(t, v)
+			if err := v.Verify(); err != nil {
+				t.Error(err)
+			}
 			if err := change(filepath.Join(dir, "a.txt")); err != nil {
 				t.Fatal(err)
 			}
@@ -134,6 +137,9 @@ func TestHostChangeIsAnErrorThatNamesTheFile(t *testing.T) {
 			_, err := v.Node.ReadAt(all, 0)
 			if err == nil || !strings.Contains(err.Error(), "a.txt") {
 				t.Errorf("reading everything: %v", err)
+			}
+			if err := v.Verify(); err == nil || !strings.Contains(err.Error(), "a.txt") {
+				t.Errorf("verify: %v", err)
 			}
 		})
 	}

@@ -114,7 +114,7 @@ func (r *reconciliation) check(root *found) (err error) {
 			return
 		}
 		if f.item != nil && !f.folder && (f.changed || f.moved() || f.time != f.item.time) {
-			err = r.files.check(f.item.path(), f.item.stamp)
+			err = r.files.check("write", f.item.path(), f.item.stamp)
 		}
 		if into := f.parent.item; err == nil && into != nil && into.children[f.host] == nil {
 			err = r.files.absent(path.Join(into.path(), f.host))
@@ -132,7 +132,7 @@ func (r *reconciliation) check(root *found) (err error) {
 // remove.
 func (r *reconciliation) checkRemoval(it *item) error {
 	if !it.folder {
-		return r.files.check(it.path(), it.stamp)
+		return r.files.check("write", it.path(), it.stamp)
 	}
 	list, err := readFolder(r.files.root, it.path())
 	if err != nil {

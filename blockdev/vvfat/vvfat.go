@@ -115,6 +115,7 @@ var (
 	_ blockdev.Node     = (*Node)(nil)
 	_ blockdev.Reopener = (*Node)(nil)
 	_ blockdev.Informer = (*Node)(nil)
+	_ blockdev.Verifier = (*Node)(nil)
 )
 
 // open scans the directory and lays the disk out. Without rw the disk is read-only, in a
