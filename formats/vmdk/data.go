@@ -62,16 +62,19 @@ func (e *extent) mapSparse(off, n int64) (blockdev.Extent, error) {
 		x.Kind, x.Node, x.Host = blockdev.ExtentData, e.file, host+off%gs
 	}
 	for range mapSteps {
-		if x.Len >= n {
+		if x.Len >= n || !e.goesOn(x, state, (off+x.Len)/gs) {
 			break
-		}
-		s, h, err := e.lookup((off + x.Len) / gs)
-		if err != nil || s != state || x.Kind == blockdev.ExtentData && h != x.Host+x.Len {
-			break // an error is for whoever asks for that grain
 		}
 		x.Len = min(n, x.Len+gs)
 	}
 	return x, nil
+}
+
+// goesOn tells if a grain is stored as the run x before it. An error is for whoever asks
+// for that grain.
+func (e *extent) goesOn(x blockdev.Extent, state grainState, grain int64) bool {
+	s, host, err := e.lookup(grain)
+	return err == nil && s == state && (x.Kind != blockdev.ExtentData || host == x.Host+x.Len)
 }
 
 // WriteAt writes to where the bytes lie; grains that are not there yet are added.
