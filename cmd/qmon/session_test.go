@@ -30,7 +30,7 @@ var build = sync.OnceValues(func() (string, error) {
 	if out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}
-	for _, name := range []string{"qemu-img", "qemu-system-x86_64", "qemu-system-riscv64"} {
+	for _, name := range []string{"qemu-img", "qemu-nbd", "qemu-system-x86_64", "qemu-system-riscv64"} {
 		if err := os.Symlink(bin, filepath.Join(dir, name)); err != nil {
 			return "", err
 		}
