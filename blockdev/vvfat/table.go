@@ -61,17 +61,17 @@ const (
 	firstEndMark = 0x0FFFFFF8 // this and above
 )
 
-// chain follows the clusters of the file called name, at most limit of them.
-func (t *table) chain(name string, first uint32, limit int64) (runs []run, err error) {
+// chain follows the clusters of f, at most limit of them.
+func (t *table) chain(f *found, limit int64) (runs []run, err error) {
 	last := firstCluster + t.n.layout.clusters
-	for c, length := first, int64(0); ; length++ {
+	for c, length := f.first, int64(0); ; length++ {
 		switch {
 		case c < firstCluster || c >= last:
-			return nil, &unfinished{fmt.Sprintf("'%s' has cluster %d, which there is not", name, c)}
+			return nil, &unfinished{fmt.Sprintf("'%s' has cluster %d, which there is not", f.path(), c)}
 		case t.seen[c/64]>>(c%64)&1 != 0:
-			return nil, &unfinished{fmt.Sprintf("'%s' has cluster %d, which another file has too", name, c)}
+			return nil, &unfinished{fmt.Sprintf("'%s' has cluster %d, which another file has too", f.path(), c)}
 		case length >= limit:
-			return nil, &unfinished{fmt.Sprintf("'%s' has more clusters than its size says", name)}
+			return nil, &unfinished{fmt.Sprintf("'%s' has more clusters than its size says", f.path())}
 		}
 		t.seen[c/64] |= 1 << (c % 64)
 		t.used++

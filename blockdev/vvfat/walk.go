@@ -69,7 +69,7 @@ func (n *Node) walk() (*found, error) {
 // entries reads a directory's clusters.
 func (w *walker) entries(f *found) ([]byte, error) {
 	size := w.n.layout.clusterSize()
-	runs, err := w.table.chain(f.path(), f.first, maxFolderBytes/size)
+	runs, err := w.table.chain(f, maxFolderBytes/size)
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +203,7 @@ func (w *walker) contents(c *found) error {
 		}
 		return nil
 	}
-	runs, err := w.table.chain(c.path(), c.first, clusters)
+	runs, err := w.table.chain(c, clusters)
 	if err != nil {
 		return err
 	}

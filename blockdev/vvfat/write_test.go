@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -264,6 +265,68 @@ func TestCommitCarriesAnOverlay(t *testing.T) {
 	}
 }
 
+// TestCommitOfAHalfDoneChangeIsAnError: the guest goes on, and the next commit succeeds.
+func TestCommitOfAHalfDoneChangeIsAnError(t *testing.T) {
+	ctx := context.Background()
+	start := contents{"a": "a"}
+	g := newGuest(t, "floppy:", 0, start)
+	closeDisk(t, g.disk)
+	graph := &blockdev.Graph{}
+	base, err := graph.Open(ctx, "fat:rw:floppy:"+g.dir, blockdev.OpenOptions{Driver: "raw"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	over, err := graph.OpenOverlay(ctx, base, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.disk = over
+	g.put("new", "new")
+	list := changes(t, over.Node, g.file)
+	write := func(c change) {
+		if _, err := over.Node.WriteAt(c.data, c.off); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range list[1:] { // the first sector is of the first table
+		write(c)
+	}
+	for range 2 {
+		if err := over.Commit(ctx); !errors.Is(err, blockdev.ErrCorrupt) || !strings.Contains(err.Error(), g.dir) {
+			t.Errorf("commit: %v", err)
+		}
+		if d := cmp.Diff(start, readDir(t, g.dir)); d != "" {
+			t.Error(d)
+		}
+	}
+	write(list[0])
+	if err := over.Commit(ctx); err != nil {
+		t.Error(err)
+	}
+	closeDisk(t, over)
+	if d := cmp.Diff(contents{"a": "a", "new": "new"}, readDir(t, g.dir)); d != "" {
+		t.Error(d)
+	}
+}
+
+// TestGuestThatNeverFlushes has its changes in the directory once it is quiet.
+func TestGuestThatNeverFlushes(t *testing.T) {
+	g := newGuest(t, "floppy:", 0, contents{"a": "a"})
+	g.put("new", "new")
+	for _, c := range changes(t, g.disk.Node, g.file) {
+		if _, err := g.disk.Node.WriteAt(c.data, c.off); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for patience := time.Now().Add(time.Minute); time.Now().Before(patience); time.Sleep(50 * time.Millisecond) {
+		if data, err := os.ReadFile(filepath.Join(g.dir, "new")); err == nil && string(data) == "new" {
+			closeDisk(t, g.disk)
+			return
+		}
+	}
+	t.Error("the file does not come")
+}
+
 // TestHostileWrites writes rubbish everywhere: no panic, and nothing outside changes.
 func TestHostileWrites(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -298,4 +361,29 @@ func TestHostileWrites(t *testing.T) {
 			}
 		}
 	}
+}
+
+// FuzzWrites has the guest write anything in the volume's first sectors.
+func FuzzWrites(f *testing.F) {
+	f.Add([]byte{0x20, 0x00, 0xE5, 0x20, 0x01, 'Z'})
+	f.Add([]byte{0x02, 0x03, 0x03, 0x02, 0x04, 0x00, 0x26, 0x1A, 0x02})
+	f.Fuzz(func(t *testing.T, script []byte) {
+		parent := contents{"outside": "outside", "disk/a": strings.Repeat("a", 3000), "disk/sub/": "", "disk/sub/b": "b"}.make(t)
+		v := openDisk(t, "fat:rw:floppy:12:"+filepath.Join(parent, "disk"), true)
+		for ; len(script) >= 3; script = script[3:] { // a sector's half KiB, where in it, what
+			off := int64(script[0])<<8 | int64(script[1])
+			for _, o := range []int64{512 + off, 512 + 9*512 + off} { // both copies of the table
+				if _, err := v.Node.WriteAt(script[2:3], o); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_ = v.Node.Flush() // may fail
+		}
+		_ = v.Unref() // may fail
+		for name, data := range readDir(t, parent) {
+			if name == "outside" && data != "outside" || name != "outside" && !strings.HasPrefix(name, "disk/") {
+				t.Errorf("%s was changed or made", name)
+			}
+		}
+	})
 }
