@@ -123,7 +123,12 @@ func parseExtentLine(line, name string) (e extentLine, ok bool, err error) {
 			return e, false, invalid
 		}
 		e.file = file
-		if t := strings.Fields(tail); len(t) > 0 {
+		// Flat extents, and they alone, say where in their file they begin.
+		t := strings.Fields(tail)
+		if (len(t) > 0) != (e.kind == kindFlat) {
+			return e, false, invalid
+		}
+		if len(t) > 0 {
 			if e.offset, err = strconv.ParseInt(t[0], 10, 64); err != nil || e.offset < 0 || e.offset > blockdev.MaxSize/sectorSize-e.sectors {
 				return e, false, invalid
 			}

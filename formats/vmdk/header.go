@@ -93,6 +93,7 @@ type geometry struct {
 	dirEntries int64
 	descriptor int64
 	descSize   int64
+	overhead   int64 // all that comes before the first grain, 0 if that is not said
 	version    uint32
 	zeroGrains bool
 	compressed bool
@@ -123,9 +124,6 @@ func readSparse(file blockdev.Node, name string) (*geometry, error) {
 	if footer {
 		g.readOnly = "VMDK stream is complete and cannot be written"
 	}
-	if flags&flagNewlines != 0 && string(b[offNewlines:][:len(newlines)]) != newlines {
-		return nil, blockdev.ErrorAt(blockdev.ErrCorrupt, "open", name, offNewlines, "VMDK header is damaged: its line ends were changed")
-	}
 	if g.version > 3 {
 		return nil, blockdev.Errorf(blockdev.ErrNotSupported, "open", name, "Unsupported VMDK version %d", g.version)
 	}
@@ -135,27 +133,25 @@ func readSparse(file blockdev.Node, name string) (*geometry, error) {
 	}
 	g.compressed = flags&flagCompress != 0 && compressed
 	g.zeroGrains = flags&flagZeroGrain != 0
-	fields := []struct {
-		to   *int64
-		from int
-	}{
-		{&g.capacity, offCapacity}, {&g.grain, offGrainSize}, {&g.descriptor, offDescPlace},
-		{&g.descSize, offDescSize}, {&g.directory, offGD}, {&g.redundant, offRGD},
+	// What is beyond any file is cut off, for the checks to find it too large.
+	place := func(off int) int64 { return int64(min(le.Uint64(b[off:]), blockdev.MaxSize/sectorSize)) * sectorSize }
+	g.capacity, g.grain, g.overhead = place(offCapacity), place(offGrainSize), place(offOverhead)
+	g.descriptor, g.descSize, g.directory = place(offDescPlace), place(offDescSize), place(offGD)
+	if flags&flagRedundant != 0 {
+		g.redundant = place(offRGD)
 	}
-	if flags&flagRedundant == 0 {
-		fields = fields[:len(fields)-1]
+	if g.perTable > maxTableEntries {
+		return nil, blockdev.Errorf(blockdev.ErrLimit, "open", name, "L2 table size too big")
 	}
-	for _, f := range fields {
-		n := le.Uint64(b[f.from:])
-		if n > blockdev.MaxSize/sectorSize {
-			return nil, blockdev.ErrorAt(blockdev.ErrCorrupt, "open", name, int64(f.from), "VMDK header field of %d sectors is invalid", n)
+	if g.capacity != 0 { // else there is a descriptor of other files, and nothing else
+		if err := g.validate(file, name); err != nil {
+			return nil, err
 		}
-		*f.to = int64(n) * sectorSize
 	}
-	if g.capacity == 0 {
-		return g, nil // a descriptor of other files, and nothing else
+	if flags&flagNewlines != 0 && string(b[offNewlines:][:len(newlines)]) != newlines {
+		return nil, blockdev.ErrorAt(blockdev.ErrCorrupt, "open", name, offNewlines, "VMDK header is damaged: its line ends were changed")
 	}
-	return g, g.validate(file, name)
+	return g, nil
 }
 
 // readFooter reads the footer over the header.
@@ -177,16 +173,18 @@ func readFooter(file blockdev.Node, b []byte, name string) error {
 
 // validate checks sizes, before anything is allocated by them.
 func (g *geometry) validate(file blockdev.Node, name string) error {
+	truncated := func(need int64) error {
+		return blockdev.ErrorAt(blockdev.ErrCorrupt, "open", name, file.Size(), "File truncated, expecting at least %d bytes", need)
+	}
 	switch {
-	case g.perTable > cowdGTEs || g.entrySize == 4 && g.perTable > maxTableEntries && g.perTable != cowdGTEs:
-		return blockdev.Errorf(blockdev.ErrLimit, "open", name, "L2 table size too big")
 	case g.perTable == 0 || g.grain == 0:
 		return blockdev.Errorf(blockdev.ErrCorrupt, "open", name, "L1 entry size is invalid")
+	case g.overhead > file.Size():
+		return truncated(g.overhead)
 	case g.grain > maxGrain || g.grain&(g.grain-1) != 0:
 		return blockdev.Errorf(blockdev.ErrCorrupt, "open", name, "Invalid granularity, image may be corrupt")
 	}
-	span := g.grain * g.perTable
-	need := (g.capacity-1)/span + 1
+	need := (g.capacity-1)/(g.grain*g.perTable) + 1
 	if g.dirEntries == 0 {
 		g.dirEntries = need
 	}
@@ -198,7 +196,7 @@ func (g *geometry) validate(file blockdev.Node, name string) error {
 	}
 	for _, at := range []int64{g.directory, g.redundant} {
 		if at > file.Size()-g.dirEntries*g.entrySize {
-			return blockdev.ErrorAt(blockdev.ErrCorrupt, "open", name, at, "File truncated, expecting at least %d bytes", at+g.dirEntries*g.entrySize)
+			return truncated(at + g.dirEntries*g.entrySize)
 		}
 	}
 	return nil
