@@ -48,6 +48,10 @@ func Rebase(ctx context.Context, o RebaseOptions) (err error) {
 			return err
 		}
 	}
+	if o.Backing != "" && o.BackingFormat == "" {
+		return wrap("rebase", o.Image.label(), "Could not change the backing file to '"+o.Backing+"'",
+			invalid("rebase", o.Image.label(), "backing format must be specified"))
+	}
 	if err := backed.ChangeBackingReference(o.Backing, o.BackingFormat); err != nil {
 		return wrap("rebase", o.Image.label(), "Could not change the backing file to '"+o.Backing+"'", err)
 	}

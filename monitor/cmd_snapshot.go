@@ -92,40 +92,18 @@ func (s *Session) showPartial(entries []savevm.PartialEntry) {
 
 // showExclusive tells what deleting each snapshot would free in each image.
 func (s *Session) showExclusive() error {
+	usages, err := savevm.Usages(s.Machine())
+	if err != nil {
+		return err
+	}
 	s.Println("\nSpace held by one snapshot alone:")
 	s.heading(fmt.Sprintf("%-18s%-10s%-17s%8s", "DRIVE", "ID", "TAG", "SIZE"))
-	for _, d := range s.Machine().Drives().All() {
-		v := d.Medium()
-		if v == nil {
-			continue
+	for _, u := range usages {
+		size := "unknown"
+		if u.Exclusive >= 0 {
+			size = blockdev.FormatSize(u.Exclusive)
 		}
-		images, ok := v.Node.(blockdev.Snapshotter)
-		if !ok {
-			continue
-		}
-		snapshots, err := images.Snapshots()
-		if err != nil {
-			return err
-		}
-		for _, snapshot := range snapshots {
-			size, err := exclusive(v.Node, snapshot.ID)
-			if err != nil {
-				return err
-			}
-			s.Printf("%-17s %-9s %-16s %8s\n", d.Name(), snapshot.ID, snapshot.Name, size)
-		}
+		s.Printf("%-17s %-9s %-16s %8s\n", u.Drive, u.Snapshot.ID, u.Snapshot.Name, size)
 	}
 	return nil
-}
-
-func exclusive(n blockdev.Node, id string) (string, error) {
-	u, ok := n.(blockdev.SnapshotUsage)
-	if !ok {
-		return "unknown", nil
-	}
-	size, err := u.SnapshotExclusive(id)
-	if err != nil {
-		return "", err
-	}
-	return blockdev.FormatSize(size), nil
 }

@@ -44,6 +44,10 @@ var fixtures = []string{
 	"qemu-img snapshot -c 7 s.qcow2",
 	"qemu-img convert -c -O qcow2 d.qcow2 c.qcow2",
 	"qemu-img create -q -f qcow2 empty.qcow2 0",
+	"cp d.qcow2 b.qcow2",
+	"qemu-img bitmap --add b.qcow2 first",
+	"qemu-img bitmap --add --disable -g 4k b.qcow2 'the second'",
+	"qemu-io -f qcow2 -c 'write -P 5 1M 64k' b.qcow2",
 	"cp d.qcow2 leaky.qcow2", // cluster 6 is counted thrice
 	`sh -c "printf '\\000\\003' | dd of=leaky.qcow2 bs=1 seek=131084 conv=notrunc status=none"`,
 	"cp leaky.qcow2 corrupt.qcow2", // and cluster 7 not at all
@@ -107,6 +111,7 @@ var parityCases = []string{
 	`info 'json:{"driver":"qcow2","file.filename":"sub/o.qcow2"}'`,
 	"create -q -f qcow2 -b a.raw -F raw file:n:a.q; info file:n:a.q; info ./n:a.q; info n:a.q", "info file:a.raw",
 	`info "json:{'driver':'qcow2','file':{'driver':'file','filename':'a.qcow2'}}"`, "info json:{", "info 'json:[]'",
+	"info b.qcow2", "info --output=json b.qcow2", "check b.qcow2", "check --output=json b.qcow2", "check -r all b.qcow2; info b.qcow2; check b.qcow2",
 	// check
 	"check a.qcow2", "check -q a.qcow2", "check d.qcow2", "check c.qcow2", "check s.qcow2", "check o.qcow2", "check odd.qcow2",
 	"check --output=json a.qcow2", "check --output=json d.qcow2", "check --output=json c.qcow2",
@@ -202,6 +207,7 @@ var parityCases = []string{
 	"convert o.qcow2 before; rebase -b '' o.qcow2; check o.qcow2; compare o.qcow2 before; info o.qcow2",
 	"convert o.qcow2 before; rebase -b d.raw -F raw o.qcow2; compare o.qcow2 before", "rebase -p -u -b d.raw -F raw o.qcow2",
 	"convert o.qcow2 before; rebase -b long.raw -F raw o.qcow2; compare o.qcow2 before",
+	"rebase -b d.qcow2 o.qcow2", "rebase -u -b d.qcow2 o.qcow2", "rebase -u -b nosuch o.qcow2", "rebase -b nosuch o.qcow2",
 	// bench
 	"bench", "bench a.qcow2 d.qcow2", "bench -w -c 16 -d 4 --flush-interval 4 d.qcow2", "bench -w -c 16 -d 4 --flush-interval 8 --no-drain d.qcow2",
 	"bench -c foo d.qcow2", "bench -d foo d.qcow2", "bench -s foo d.qcow2", "bench -s 3G d.qcow2", "bench -S foo d.qcow2",
