@@ -238,3 +238,16 @@ type Breaker interface {
 	// WaitSuspended returns when a request is suspended under the tag, or ctx is done.
 	WaitSuspended(ctx context.Context, tag string) error
 }
+
+// NewContents tells what storage that was never written reads as. Fallback:
+// [IsZeroWhenNew] says zeroes.
+type NewContents interface {
+	// ZeroWhenNew is false if it reads as anything, as it does where bytes are encrypted.
+	ZeroWhenNew() bool
+}
+
+// IsZeroWhenNew tells if a new image reads as zeroes, and one that grew, where it did.
+func IsZeroWhenNew(n Node) bool {
+	c, ok := n.(NewContents)
+	return !ok || c.ZeroWhenNew()
+}

@@ -209,9 +209,21 @@ func (c *conversion) plan() (*createPlan, error) {
 	return p, nil
 }
 
+// target is the target as it is opened: what it was encrypted with opens it.
+func (o *ConvertOptions) target() Source {
+	t := o.Target
+	for _, k := range []string{"key-secret", "encrypt.key-secret"} {
+		if v, ok := o.Create[k]; ok {
+			t.Options = t.Options.Clone()
+			t.Options[k] = v
+		}
+	}
+	return t
+}
+
 // fill opens the target and copies the source into it.
 func (c *conversion) fill(ctx context.Context) (err error) {
-	dst, err := c.o.openIn(ctx, c.graph, c.o.Target, access{writable: true, unmap: true})
+	dst, err := c.o.openIn(ctx, c.graph, c.o.target(), access{writable: true, unmap: true})
 	if err != nil {
 		return err
 	}
@@ -228,7 +240,7 @@ func (c *conversion) fill(ctx context.Context) (err error) {
 		Workers:      c.o.Workers,
 		Base:         c.base,
 		DetectZeroes: c.o.Sparse,
-		TargetIsZero: c.o.TargetIsZero || !c.o.Existing && dst.Backing() == nil,
+		TargetIsZero: c.o.TargetIsZero || !c.o.Existing && dst.Backing() == nil && blockdev.IsZeroWhenNew(dst.Node),
 		InOrder:      !c.o.OutOfOrder,
 		Progress:     c.o.Progress,
 		DataProgress: !c.o.Dense,

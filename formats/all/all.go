@@ -7,6 +7,7 @@ import (
 	_ "github.com/qmon/qmon/formats/bochs"     // Bochs, growing
 	_ "github.com/qmon/qmon/formats/cloop"     // compressed loop device
 	_ "github.com/qmon/qmon/formats/dmg"       // Apple, compressed
+	_ "github.com/qmon/qmon/formats/luks"      // encrypted disks
 	_ "github.com/qmon/qmon/formats/parallels" // Parallels, expandable
 	_ "github.com/qmon/qmon/formats/qcow"      // QEMU's copy-on-write images, version 1
 	_ "github.com/qmon/qmon/formats/qcow2"     // QEMU's copy-on-write images

@@ -130,6 +130,7 @@ func testResize(t *testing.T, f Format) {
 			t.Fatalf("to %d: %v", size, err)
 		}
 		keep := min(size, int64(len(m.model)))
+		m.define(keep)
 		m.model = append(make([]byte, 0, size), m.model[:keep]...)[:size]
 		m.verify()
 		m.reopen()

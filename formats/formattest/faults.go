@@ -21,6 +21,7 @@ func testFaults(t *testing.T, f Format) {
 		faulty := blocktest.NewFaulty(f.create(t))
 		m.file = faulty
 		m.reopen()
+		m.define(0)
 		m.write()
 		faulty.Inject(blocktest.Fault{Op: blocktest.OpAny &^ blocktest.OpMap, Nth: nth})
 		for range 12 {

@@ -26,6 +26,8 @@ type Format struct {
 	OpenOptions   blockdev.Options
 	// Size of the images, bytes; 0 for 3 MiB and a bit, whole sectors.
 	Size int64
+	// Undefined: a new image reads as anything, and what it grew by.
+	Undefined bool
 }
 
 // defaultSize is no multiple of any usual cluster size.
@@ -106,7 +108,20 @@ func (f Format) fresh(t *testing.T) *image {
 	t.Helper()
 	m := &image{t: t, format: f, file: f.create(t), model: make([]byte, f.Size), rng: rand.New(rand.NewPCG(1, 2))}
 	m.reopen()
+	m.define(0)
 	return m
+}
+
+// define writes zeroes from off on, where a format leaves anything there.
+func (m *image) define(off int64) {
+	m.t.Helper()
+	n := m.node().Size() - off
+	if !m.format.Undefined || n <= 0 {
+		return
+	}
+	if err := blockdev.WriteZeroes(m.node(), off, n, 0); err != nil {
+		m.t.Fatal(err)
+	}
 }
 
 // reopen closes the image if it is open, and opens it.

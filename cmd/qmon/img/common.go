@@ -9,6 +9,7 @@ import (
 
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/blockdev/driveopt"
+	"github.com/qmon/qmon/blockdev/secret"
 	"github.com/qmon/qmon/blockdev/tlscreds"
 	"github.com/qmon/qmon/img"
 	"github.com/qmon/qmon/internal/qemuopts"
@@ -72,12 +73,17 @@ func imageOptsSource(operand string) img.Source {
 	return img.Source{Options: options, Label: operand}
 }
 
-// addObject adds --object, which defines what options refer to by ID: TLS credentials.
+// addObject adds --object, which defines what options refer to by ID: secrets and TLS
+// credentials.
 func addObject(fs *pflag.FlagSet) {
 	fs.Var(funcValue(func(s string) error {
 		o := blockdev.Options{}
 		for _, p := range qemuopts.Parse(s, "qom-type") {
 			o[p.Key] = p.Value
+		}
+		if o["qom-type"] == "secret" {
+			_, err := secret.Define(s)
+			return err
 		}
 		return tlscreds.Define(o)
 	}), "object", "")

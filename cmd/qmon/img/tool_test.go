@@ -111,7 +111,7 @@ func TestRefusals(t *testing.T) {
 		{"convert -r 1M a b", "the option -r is not supported yet"},
 		{"check -r leaks a", "repairing is not supported yet"},
 		{"check -r all a", "repairing is not supported yet"},
-		{"info --object secret,id=x a", "objects of type 'secret' are not supported"},
+		{"info --object secret,id=x a", "Must provide 'file' or 'data'"},
 		{"commit -b x a", "the option -b is not supported yet"},
 		{"commit -d a", "the option -d is not supported yet"},
 		{"amend -o x=y a", "the command 'amend' is not supported yet"},

@@ -1,0 +1,79 @@
+package luks1
+
+import (
+	"context"
+	"crypto/pbkdf2"
+	"crypto/rand"
+	"crypto/subtle"
+	"io"
+
+	"github.com/qmon/qmon/blockdev"
+)
+
+// Unlock finds the slot that the passphrase opens, and returns the master key. r reads the
+// volume from its header on.
+func (h *Header) Unlock(ctx context.Context, passphrase []byte, r io.ReaderAt, name string) ([]byte, error) {
+	for i := range h.Slots {
+		if !h.Slots[i].Active {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		key, err := h.tryslot(&h.Slots[i], passphrase, r)
+		if err != nil || key != nil {
+			return key, err
+		}
+	}
+	return nil, blockdev.Errorf(blockdev.ErrDenied, "open", name, "Invalid password, cannot unlock any keyslot")
+}
+
+// tryslot returns the master key, or nil if the passphrase is not this slot's.
+func (h *Header) tryslot(s *Slot, passphrase []byte, r io.ReaderAt) ([]byte, error) {
+	c, err := h.slotCipher(s, passphrase)
+	if err != nil {
+		return nil, err
+	}
+	material := make([]byte, h.materialBytes())
+	if _, err := r.ReadAt(material, s.Offset); err != nil {
+		return nil, err
+	}
+	c.Decrypt(material, 0)
+	key := merge(material[:h.KeySize*stripes], stripes, hashes[h.Hash])
+	digest, err := h.digestOf(key)
+	if err != nil || subtle.ConstantTimeCompare(digest, h.digest[:]) == 0 {
+		return nil, err
+	}
+	return key, nil
+}
+
+// slotCipher encrypts the contents of a slot. Its sectors are numbered from 0.
+func (h *Header) slotCipher(s *Slot, passphrase []byte) (*Cipher, error) {
+	key, err := pbkdf2.Key(hashes[h.Hash], string(passphrase), s.salt[:], int(s.Iterations), h.KeySize)
+	if err != nil {
+		return nil, err
+	}
+	return NewCipher(h.Spec, key)
+}
+
+// digestOf is the master key's digest, by which it is known.
+func (h *Header) digestOf(key []byte) ([]byte, error) {
+	return pbkdf2.Key(hashes[h.Hash], string(key), h.salt[:], int(h.Iterations), digestBytes)
+}
+
+// Fill stores the master key in slot i, under a passphrase, and returns what is to be
+// written at the slot's offset. The header is written after it.
+func (h *Header) Fill(i int, key, passphrase []byte, iterations uint32) ([]byte, error) {
+	s := &h.Slots[i]
+	_, _ = rand.Read(s.salt[:]) // it never fails
+	s.Iterations = iterations
+	c, err := h.slotCipher(s, passphrase)
+	if err != nil {
+		return nil, err
+	}
+	material := make([]byte, h.materialBytes())
+	copy(material, split(key, stripes, hashes[h.Hash]))
+	c.Encrypt(material, 0)
+	s.Active = true
+	return material, nil
+}

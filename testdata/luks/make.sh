@@ -1,0 +1,28 @@
+#!/bin/sh
+# Makes the images of this directory with qemu-img and cryptsetup, and contents.txt, which
+# has for each the SHA-256 of the disk as qemu-img reads it. Keys are short so that key
+# slots are, and the images are packed: seven of eight slots are empty.
+set -eu
+cd "$(dirname "$0")"
+rm -f ./*.gz contents.txt
+password='correct horse battery staple'
+printf %s "$password" >key.tmp
+secret="secret,id=s,file=key.tmp"
+
+qemu-img create -q --object "$secret" -f luks \
+	-o key-secret=s,iter-time=10,cipher-alg=aes-128,cipher-mode=cbc,ivgen-alg=essiv qemu.luks 64k
+truncate -s 2M cryptsetup.luks
+cryptsetup -q luksFormat --type luks1 --pbkdf-force-iterations 1000 --cipher aes-xts-plain64 --key-size 256 \
+	--key-file key.tmp cryptsetup.luks 2>/dev/null
+# cryptsetup fills empty slots with noise: all that comes after slot 0, 250 sectors from 8 on.
+dd if=/dev/zero of=cryptsetup.luks bs=512 seek=264 count=1792 conv=notrunc status=none
+truncate -s "$(($(cryptsetup luksDump cryptsetup.luks | awk '/Payload offset/ { print $3 }') * 512 + 65536))" cryptsetup.luks
+
+for f in *.luks; do
+	opts="driver=luks,key-secret=s,file.filename=$f"
+	qemu-io --object "$secret" --image-opts "$opts" -c 'write -P 1 0 64k' -c 'write -P 2 1000 3000' >/dev/null
+	qemu-img convert --object "$secret" --image-opts "$opts" -O raw out.tmp
+	echo "$(sha256sum <out.tmp | cut -d' ' -f1) $f.gz"
+done >contents.txt
+gzip -9n ./*.luks
+rm ./*.tmp
