@@ -151,6 +151,22 @@ func (q *qemuTest) compareWith(model []byte) {
 	}
 }
 
+// SameAsQEMU compares an image, as we read it and as qemu-img does, with what it should hold.
+func SameAsQEMU(t *testing.T, driver string, image, want []byte) {
+	t.Helper()
+	q := newQEMUTest(t, Format{Driver: driver}, 0)
+	if err := os.WriteFile(q.path, image, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m := q.open(false)
+	defer m.close()
+	if at := firstDifference(m.model, want); at >= 0 {
+		t.Errorf("byte %d of %d is another", at, len(m.model))
+	}
+	peer.Need(t, "qemu-img")
+	q.compareWith(want)
+}
+
 // cannotCheck is qemu-img check's exit status for formats without a check.
 const cannotCheck = 63
 

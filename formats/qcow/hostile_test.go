@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"math/rand"
 	"testing"
 
 	"github.com/qmon/qmon/blockdev"
@@ -124,6 +125,43 @@ func TestEncryptedImagesTellOfThemselves(t *testing.T) {
 	if info, err := im.Info(); err != nil || !info.Encrypted {
 		t.Errorf("%+v, %v", info, err)
 	}
+}
+
+// TestCompressedClusters writes them, reads them, and writes over one.
+func TestCompressedClusters(t *testing.T) {
+	const size = 3<<20 - 1024
+	file := &blocktest.Memory{}
+	if err := Create(context.Background(), blockdev.CreateRequest{Filename: "test", Size: size, File: file}); err != nil {
+		t.Fatal(err)
+	}
+	im, err := Open(context.Background(), blockdev.OpenRequest{File: file, Mode: blockdev.Mode{Writable: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := bytes.Repeat([]byte("compresses well. "), size/17+1)[:size]
+	rand.New(rand.NewSource(1)).Read(want[8192:12288]) // and this does not
+	for off := int64(0); off < size; off += im.BlockSize() {
+		if err := im.WriteCompressed(want[off:min(size, off+im.BlockSize())], off); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := file.Size(); n > size/10 {
+		t.Errorf("the file has %d bytes", n)
+	}
+	if err := im.WriteCompressed(want[:4096], 0); !errors.Is(err, blockdev.ErrInvalid) {
+		t.Errorf("written twice: %v", err)
+	}
+	if err := im.WriteCompressed(want[:100], 4096); !errors.Is(err, blockdev.ErrInvalid) {
+		t.Errorf("a part of a cluster: %v", err)
+	}
+	copy(want[5000:], "written over")
+	if _, err := im.WriteAt(want[5000:5012], 5000); err != nil {
+		t.Fatal(err)
+	}
+	if err := im.Close(); err != nil {
+		t.Fatal(err)
+	}
+	formattest.SameAsQEMU(t, "qcow", file.Bytes(), want)
 }
 
 func FuzzImage(f *testing.F) {

@@ -44,16 +44,19 @@ type Image struct {
 	file      blockdev.Node
 	header    *header
 	inflaters sync.Pool // of io.ReadCloser, flate.Resetter
+	deflaters sync.Pool // of *flate.Writer
 }
 
 var (
-	_ blockdev.Node         = (*Image)(nil)
-	_ blockdev.ZeroWriter   = (*Image)(nil)
-	_ blockdev.Discarder    = (*Image)(nil)
-	_ blockdev.Backed       = (*Image)(nil)
-	_ blockdev.OpaqueReader = (*Image)(nil)
-	_ blockdev.Informer     = (*Image)(nil)
-	_ blockdev.Reopener     = (*Image)(nil)
+	_ blockdev.Node             = (*Image)(nil)
+	_ blockdev.ZeroWriter       = (*Image)(nil)
+	_ blockdev.Discarder        = (*Image)(nil)
+	_ blockdev.Backed           = (*Image)(nil)
+	_ blockdev.OpaqueReader     = (*Image)(nil)
+	_ blockdev.CompressedWriter = (*Image)(nil)
+	_ blockdev.Emptier          = (*Image)(nil)
+	_ blockdev.Informer         = (*Image)(nil)
+	_ blockdev.Reopener         = (*Image)(nil)
 )
 
 // entryCompressed marks the entry of a compressed cluster.
@@ -117,6 +120,29 @@ func (im *Image) encode(b bat.Block) uint64 {
 		return entryCompressed | uint64(b.Len)<<(63-im.header.clusterBits) | uint64(b.Host)
 	}
 	return 0
+}
+
+// MakeEmpty forgets all clusters: the L1 table is cleared, then the file cut off behind it.
+// Nobody else uses the image meanwhile.
+func (im *Image) MakeEmpty() error {
+	if err := im.CheckWritable("write"); err != nil {
+		return err
+	}
+	return im.Exclusive(func() error {
+		end := im.header.dataStart()
+		if err := blockdev.WriteZeroBytes(im.file, im.header.l1, end-im.header.l1); err != nil {
+			return err
+		}
+		if err := im.file.Flush(); err != nil {
+			return err
+		}
+		im.Reload()
+		if err := blockdev.Resize(im.file, end, blockdev.ResizeOptions{Shrink: true}); err != nil {
+			return err
+		}
+		im.SetEnd(end, nil)
+		return nil
+	})
 }
 
 // unpack reads a compressed cluster: deflate without a header.

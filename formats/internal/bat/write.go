@@ -187,29 +187,34 @@ func (im *Image) makeRoom() error {
 	return im.commit()
 }
 
-// extend takes n bytes behind the last block, and makes the file that long. It tells from
-// where on the file has zeroes. mu is held.
+// extend takes n bytes for a block behind the last one. It tells from where on the file has
+// zeroes. mu is held.
 func (im *Image) extend(n int64) (host, fresh int64, err error) {
 	host = im.c.Base + (im.end-im.c.Base+im.c.Align-1)/im.c.Align*im.c.Align
-	end := host + n
+	fresh, err = im.extendTo(host + n)
+	return host, fresh, err
+}
+
+// extendTo moves the end, and makes the file that long. mu is held.
+func (im *Image) extendTo(end int64) (fresh int64, err error) {
 	if end > blockdev.MaxSize {
-		return 0, 0, blockdev.Errorf(blockdev.ErrNoSpace, "write", im.c.Name, "the file cannot become larger than %d bytes", int64(blockdev.MaxSize))
+		return 0, blockdev.Errorf(blockdev.ErrNoSpace, "write", im.c.Name, "the file cannot become larger than %d bytes", int64(blockdev.MaxSize))
 	}
 	if im.c.File.Size() < end {
 		err := blockdev.Resize(im.c.File, end, blockdev.ResizeOptions{})
 		if err != nil && !errors.Is(err, blockdev.ErrNotSupported) {
-			return 0, 0, err
+			return 0, err
 		}
 	}
 	fresh = im.fresh
 	im.fresh = max(fresh, end+im.c.Trailer)
 	if im.c.Hooks.Grow != nil {
 		if err := im.c.Hooks.Grow(end); err != nil {
-			return 0, 0, err
+			return 0, err
 		}
 	}
 	im.end = end
-	return host, fresh, nil
+	return fresh, nil
 }
 
 // abandon keeps what a failed write reserved for the next one.
