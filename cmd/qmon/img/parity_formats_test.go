@@ -100,6 +100,10 @@ var formatCases = []string{
 	"resize a.vdi 2M", "resize a.vhd 2M", "resize -f vpc fixed.vhd 2M", "resize a.hds 2M", "resize a.qcow 2M", "resize a.qed 2M; info a.qed; check a.qed", "resize a.qed +1M",
 	"resize a.qed 512k", "resize --shrink a.qed 512k", "resize --preallocation=full a.qed 2M", "resize a.qed 65T", "resize o.qed 5M; map --output=json o.qed",
 	"snapshot -l a.vdi", "snapshot -c x a.qed", "commit a.vdi", "commit o.qed; check o.qed; info d.raw",
+	"commit o.qcow; map --output=json o.qcow; info d.raw",
+	"convert -c -O qcow d.raw n.qcow; compare n.qcow d.raw",
+	"check -r leaks leaky.hds; check leaky.hds", "check -r all open.hds; check open.hds", "check -r leaks open.hds; check open.hds",
+	"check -r all dirty.qed; check dirty.qed", "check -r leaks leaky.qed", "check -r all count.vdi", "check -r all d.vhd", "check -r all d.qcow",
 	"resize open.hds 9M", "convert -n -O parallels d.raw open.hds",
 }
 
@@ -129,6 +133,10 @@ var formatDifferences = map[string]string{
 	"create -f vpc -o subformat=fixed n.vhd 1M; info -f vpc n.vhd; info n.vhd":                footerBytes,
 	"create -f vpc -o subformat=fixed,preallocation=full,force_size n.vhd 1M":                 footerBytes,
 	"convert -O vpc -o subformat=fixed,force_size=on d.raw n.vhd; compare -f vpc n.vhd d.raw": footerBytes,
+
+	"convert -c -O qcow d.raw n.qcow; compare n.qcow d.raw": "QEMU fails, without a word, after it has written all",
+
+	"check -r leaks open.hds; check open.hds": "QEMU clears the flag that it complains about, though it was not to repair errors",
 
 	"info dirty.qed":               "QEMU checks the image first, and then it is clean",
 	"info --output=json dirty.qed": "QEMU checks the image first, and then it is clean",
