@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 	"path/filepath"
 	"strings"
 
@@ -167,7 +166,7 @@ func (o *createOptions) createExtentFile(ctx context.Context, r blockdev.CreateR
 func (o *createOptions) writeSparse(file blockdev.Node, size int64, name string) error {
 	const tableSectors = createTableLength * 4 / sectorSize
 	tables := (size + createGrain*createTableLength - 1) / (createGrain * createTableLength)
-	if tables > maxDirectory || size/sectorSize > math.MaxUint32 {
+	if tables > maxDirectory {
 		return blockdev.Errorf(blockdev.ErrLimit, "create", name, "VMDK extent of %d bytes is too large, try a split one", size)
 	}
 	dirSectors := (tables*4 + sectorSize - 1) / sectorSize

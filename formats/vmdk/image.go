@@ -202,14 +202,14 @@ func (im *Image) ChangeBackingReference(string, string) error {
 }
 
 // checkParent fails if the parent is not as it was when this disk was made: what is read
-// from it would be a mixture of two disks. It is looked at once, as a commit into the
+// from it would be a mixture of two disks. So it does if the parent is no VMDK. It is looked at once, as a commit into the
 // parent changes it while it is read.
 func (im *Image) checkParent() error {
-	parent, ok := im.Backing().(*Image)
-	if im.parentOK.Load() || !ok || im.desc.parentCID == noParent {
+	b := im.Backing()
+	if im.parentOK.Load() || b == nil || im.desc.parentCID == noParent {
 		return nil
 	}
-	if parent.cid.Load() == im.desc.parentCID {
+	if parent, ok := b.(*Image); ok && parent.cid.Load() == im.desc.parentCID {
 		im.parentOK.Store(true)
 		return nil
 	}

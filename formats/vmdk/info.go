@@ -40,20 +40,26 @@ func (im *Image) Info() (blockdev.ImageInfo, error) {
 // the tables.
 func (im *Image) Check(ctx context.Context, o blockdev.CheckOptions) (blockdev.CheckResult, error) {
 	var res blockdev.CheckResult
+	found := func(err error) {
+		res.Corruptions++
+		if o.Report != nil {
+			o.Report(blockdev.Finding{Kind: blockdev.FindingCorruption, Text: fmt.Sprintf("ERROR: %s", blockdev.Message(err))})
+		}
+	}
 	for _, e := range im.extents {
+		seen := map[int64]bool{}
 		for i, at := range e.dir {
-			if at == 0 {
-				continue
-			}
 			if err := ctx.Err(); err != nil {
 				return res, err
 			}
-			im.checkTable(e, int64(i), func(err error) {
-				res.Corruptions++
-				if o.Report != nil {
-					o.Report(blockdev.Finding{Kind: blockdev.FindingCorruption, Text: fmt.Sprintf("ERROR: %s", blockdev.Message(err))})
-				}
-			})
+			switch {
+			case at == 0:
+			case seen[at]:
+				found(blockdev.ErrorAt(blockdev.ErrCorrupt, "check", e.name, at, "VMDK grain table at %#x is used twice", at))
+			default:
+				im.checkTable(e, int64(i), found)
+			}
+			seen[at] = true
 		}
 	}
 	return res, nil

@@ -293,6 +293,34 @@ func sameAsQEMU(t *testing.T, image string, want []byte) {
 	}
 }
 
+// TestALargeDisk: what is large and empty takes little, and its end is reached.
+func TestALargeDisk(t *testing.T) {
+	const size = 16 << 40
+	file := &blocktest.Memory{}
+	v, err := createOptionTable.Parse(blockdev.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Create(t.Context(), blockdev.CreateRequest{Filename: "a.vmdk", Size: size, File: file, Options: v}); err != nil {
+		t.Fatal(err)
+	}
+	im, err := Open(t.Context(), blockdev.OpenRequest{Filename: "a.vmdk", File: file, Mode: blockdev.Mode{Writable: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := []byte("the end")
+	if _, err := im.WriteAt(p, size-int64(len(p))); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, len(p))
+	if _, err := im.ReadAt(got, size-int64(len(p))); err != nil || !bytes.Equal(got, p) {
+		t.Errorf("%q, %v", got, err)
+	}
+	if n, err := file.AllocatedSize(); err != nil || n > 8<<20 {
+		t.Errorf("%d bytes taken, %v", n, err)
+	}
+}
+
 // TestParents: an overlay knows its parent by name and CID, and notices when it changed.
 func TestParents(t *testing.T) {
 	dir := t.TempDir()
@@ -355,5 +383,12 @@ func TestParents(t *testing.T) {
 	}
 	if _, err := v.Node.ReadAt(make([]byte, 512), 70144); err != nil {
 		t.Errorf("what is in the overlay: %v", err)
+	}
+	im := v.Node.(*Image)
+	right := im.Backing()
+	defer im.SetBacking(right)
+	im.SetBacking(blocktest.NewMemory(want))
+	if _, err := im.ReadAt(make([]byte, 512), 0); !errors.Is(err, syscall.EINVAL) {
+		t.Errorf("a parent that is no VMDK: %v", err)
 	}
 }
