@@ -24,6 +24,9 @@ func overlayFolder() string {
 	return os.TempDir()
 }
 
+// TemporaryFolder is where a driver may keep what a guest wrote, as overlays do.
+func TemporaryFolder() string { return overlayFolder() }
+
 // OpenOverlay puts a temporary qcow2 over v in dir ("" for TMPDIR, or /var/tmp): -snapshot.
 // The file is unlinked as soon as it is open. The overlay takes over the caller's
 // reference to v, but on failure.
