@@ -23,7 +23,7 @@ type model struct {
 // TestRandomFileOperations does random things with mtools and brings the directory up to
 // date after some of them, sectors in random order and with flushes among them.
 func TestRandomFileOperations(t *testing.T) {
-	seeds := uint64(12)
+	seeds := uint64(9)
 	if testing.Short() {
 		seeds = 2
 	}

@@ -2,6 +2,8 @@ package vvfat
 
 import (
 	"os"
+
+	"github.com/qmon/qmon/blockdev"
 )
 
 // overlay holds the sectors that the guest wrote: in a sparse file that has no name any
@@ -20,7 +22,7 @@ type page [pageSectors / 64]uint64
 const pageSectors = 4096
 
 func newOverlay() (*overlay, error) {
-	f, err := os.CreateTemp("", temporaryPrefix+"*")
+	f, err := os.CreateTemp(blockdev.TemporaryFolder(), temporaryPrefix+"*")
 	if err != nil {
 		return nil, err
 	}
