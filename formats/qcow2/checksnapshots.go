@@ -1,6 +1,10 @@
 package qcow2
 
-import "encoding/binary"
+import (
+	"errors"
+
+	"github.com/qmon/qmon/blockdev"
+)
 
 // checkSnapshotEntries: version 3 asks for extra data up to the disk size.
 func (c *checker) checkSnapshotEntries() {
@@ -36,60 +40,39 @@ func (c *checker) countSnapshots() error {
 	return nil
 }
 
-// Offsets in the bitmaps extension and in a bitmap directory entry, section "Bitmaps".
-const (
-	bitmapsExtensionSize  = 24
-	bitmapsDirectorySize  = 8
-	bitmapsDirectoryStart = 16
-	bitmapTableOffset     = 0
-	bitmapTableEntries    = 8
-	bitmapNameSize        = 18
-	bitmapExtraSize       = 20
-	bitmapEntrySize       = 24
-	// maxBitmapDirectory and maxBitmapTable are QEMU's: 65535 bitmaps with the longest
-	// names, and a table as long as an L1 table may be.
-	maxBitmapDirectory = 65535 * (bitmapEntrySize + maxBackingName + 1)
-	maxBitmapTable     = maxL1Bytes
-)
-
 // countBitmaps counts the clusters of persistent bitmaps, if the image says that they are
 // consistent.
 func (c *checker) countBitmaps() error {
-	ext := c.im.hdr.extensionData(extBitmaps)
-	if c.im.hdr.autoclear&autoclearBitmaps == 0 || len(ext) < bitmapsExtensionSize {
+	if !c.im.hdr.hasBitmaps() {
 		return nil
 	}
-	size := int64(binary.BigEndian.Uint64(ext[bitmapsDirectorySize:]))
-	off := int64(binary.BigEndian.Uint64(ext[bitmapsDirectoryStart:]))
-	if size <= 0 || size > maxBitmapDirectory || !validTable(off, size, c.im.clusterSize) {
-		c.corrupt("ERROR bitmap directory at %#x of %#x bytes is invalid", off, size)
+	list, err := c.im.readBitmaps()
+	if errors.Is(err, blockdev.ErrCorrupt) {
+		c.corrupt("ERROR %s", blockdev.Message(err))
 		return nil
 	}
-	c.count(off, size)
-	dir := make([]byte, size)
-	if err := readPadded(c.im.file, dir, off); err != nil {
+	if err != nil {
 		return err
 	}
-	for len(dir) >= bitmapEntrySize {
-		n := bitmapEntrySize + int64(binary.BigEndian.Uint32(dir[bitmapExtraSize:])) + int64(binary.BigEndian.Uint16(dir[bitmapNameSize:]))
-		if err := c.countBitmap(dir); err != nil {
+	off, size, _ := c.im.bitmapDirectory()
+	c.count(off, size)
+	for _, b := range list {
+		if err := c.countBitmap(b); err != nil {
 			return err
 		}
-		dir = dir[min((n+7)&^7, int64(len(dir))):]
 	}
 	return nil
 }
 
-// countBitmap counts the clusters of the bitmap that a directory entry describes.
-func (c *checker) countBitmap(entry []byte) error {
-	off := int64(binary.BigEndian.Uint64(entry[bitmapTableOffset:]))
-	n := int64(binary.BigEndian.Uint32(entry[bitmapTableEntries:]))
-	if n*8 > maxBitmapTable || !validTable(off, n*8, c.im.clusterSize) {
-		c.corrupt("ERROR bitmap table at %#x of %d entries is invalid", off, n)
+// countBitmap counts the clusters of a bitmap.
+func (c *checker) countBitmap(b bitmapEntry) error {
+	if b.entries*8 > maxBitmapTable || !validTable(b.table, b.entries*8, c.im.clusterSize) {
+		c.corrupt("ERROR bitmap table at %#x of %d entries is invalid", b.table, b.entries)
 		return nil
 	}
-	c.count(off, n*8)
-	table, err := c.im.readEntries(off, n)
+	c.count(b.table, b.entries*8)
+	inFile := max(c.im.file.Size()-b.table+7, 0) / 8
+	table, err := c.im.readEntries(b.table, min(b.entries, inFile))
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,8 @@
 //	   +-----> refcount table --> refcount blocks         how often a host cluster is used
 //	   |
 //	   +-----> snapshot table --> an L1 table each        the disk as it once was
+//	   |
+//	   +-----> bitmap directory --> a table each          what was written since when
 //
 // A cluster with refcount 1 is written in place (its table entry has the "copied" flag);
 // one that a snapshot shares is copied first. A machine's state is stored like guest data,

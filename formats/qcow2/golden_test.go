@@ -1,7 +1,6 @@
 package qcow2
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -114,27 +113,6 @@ func TestADirtyImageIsRebuilt(t *testing.T) {
 		t.Errorf("after closing: dirty flag %v, %v", info.DirtyFlag, err)
 	}
 	checkClean(t, im)
-}
-
-// TestWritingDropsBitmapConsistency: we do not keep bitmaps up to date, so by section
-// "Header", autoclear_features, their bit must go, and nothing else of them.
-func TestWritingDropsBitmapConsistency(t *testing.T) {
-	m := loadGolden(t, "bitmap.qcow2")
-	before := m.Bytes()
-	if im := open(t, m, blockdev.Mode{}); im.hdr.autoclear != autoclearBitmaps {
-		t.Fatalf("autoclear features %#x", im.hdr.autoclear)
-	}
-	if !bytes.Equal(m.Bytes(), before) {
-		t.Error("opening read-only changed the file")
-	}
-	im := open(t, m, writable)
-	if err := im.Close(); err != nil {
-		t.Fatal(err)
-	}
-	clear(before[offAutoclear : offAutoclear+8])
-	if !bytes.Equal(m.Bytes(), before) {
-		t.Error("more was changed than the autoclear features")
-	}
 }
 
 func TestSnapshotsMadeByQEMUAreListed(t *testing.T) {

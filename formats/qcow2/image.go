@@ -191,12 +191,20 @@ func (im *Image) prepareHeader() error {
 			return err
 		}
 	}
-	// Section "Header", autoclear_features: what we do not keep up to date, bitmaps among
-	// it, must not be taken for valid after we have written.
-	if im.hdr.autoclear == 0 {
+	// Section "Header", autoclear_features: what we do not keep up to date must not be
+	// taken for valid after we have written.
+	keep, err := im.suspendBitmaps()
+	if err != nil {
+		return err
+	}
+	autoclear := uint64(0)
+	if keep {
+		autoclear = autoclearBitmaps
+	}
+	if im.hdr.autoclear == autoclear {
 		return nil
 	}
-	return im.setFeatures(offAutoclear, &im.hdr.autoclear, 0)
+	return im.setFeatures(offAutoclear, &im.hdr.autoclear, autoclear)
 }
 
 // setFeatures stores a feature field in the header, durably.

@@ -18,6 +18,9 @@ func (im *Image) Info() (blockdev.ImageInfo, error) {
 	fields := []blockdev.InfoField{{Key: "compat", Value: compat}, {Key: "compression-type", Value: compression}}
 	if im.version >= 3 {
 		fields = append(fields, blockdev.InfoField{Key: "lazy-refcounts", Value: h.compatible&compatLazyRefcounts != 0})
+		if list := im.bitmapFields(); list != nil {
+			fields = append(fields, blockdev.InfoField{Key: "bitmaps", Value: list})
+		}
 	}
 	fields = append(fields, blockdev.InfoField{Key: "refcount-bits", Value: int64(1) << im.refWidth})
 	if im.version >= 3 {

@@ -231,6 +231,11 @@ func (im *Image) setDisk(l1Offset int64, l1Size int, size int64) error {
 	if l1Size > maxL1Bytes/8 {
 		return fmt.Errorf("qcow2: L1 table of %d entries", l1Size)
 	}
+	if size != im.hdr.size {
+		if err := im.dropBitmaps(); err != nil {
+			return err
+		}
+	}
 	h := *im.hdr
 	h.size, h.l1Offset, h.l1Size = size, l1Offset, uint32(l1Size)
 	var b [offRefTableOffset - offSize]byte

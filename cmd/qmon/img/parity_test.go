@@ -111,7 +111,7 @@ var parityCases = []string{
 	`info 'json:{"driver":"qcow2","file.filename":"sub/o.qcow2"}'`,
 	"create -q -f qcow2 -b a.raw -F raw file:n:a.q; info file:n:a.q; info ./n:a.q; info n:a.q", "info file:a.raw",
 	`info "json:{'driver':'qcow2','file':{'driver':'file','filename':'a.qcow2'}}"`, "info json:{", "info 'json:[]'",
-	"info b.qcow2", "info --output=json b.qcow2", "check b.qcow2", "check --output=json b.qcow2", "check -r all b.qcow2; info b.qcow2; check b.qcow2",
+	"info b.qcow2", "info --output=json b.qcow2", "check b.qcow2", "check --output=json b.qcow2", "check -r all b.qcow2; info b.qcow2",
 	// check
 	"check a.qcow2", "check -q a.qcow2", "check d.qcow2", "check c.qcow2", "check s.qcow2", "check o.qcow2", "check odd.qcow2",
 	"check --output=json a.qcow2", "check --output=json d.qcow2", "check --output=json c.qcow2",
