@@ -1,12 +1,17 @@
 package vdi_test
 
 import (
+	"context"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	_ "github.com/qmon/qmon/blockdev/file"
 
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/formats/formattest"
 	_ "github.com/qmon/qmon/formats/vdi"
+	"github.com/qmon/qmon/internal/peer"
 )
 
 func TestConformance(t *testing.T) {
@@ -31,3 +36,29 @@ func TestWithQEMU(t *testing.T) {
 }
 
 func TestImagesMadeByQEMU(t *testing.T) { formattest.RunGolden(t, "vdi") }
+
+// TestSevenZipReads has 7-Zip unpack the disk that we wrote.
+func TestSevenZipReads(t *testing.T) {
+	peer.Need(t, "7zz")
+	path := filepath.Join(t.TempDir(), "image.vdi")
+	g := &blockdev.Graph{}
+	ctx := context.Background()
+	want := make([]byte, 4<<20)
+	copy(want[3<<20:], strings.Repeat("7z", 10000))
+	if err := g.Create(ctx, "vdi", path, int64(len(want)), nil, blockdev.Reference{}); err != nil {
+		t.Fatal(err)
+	}
+	v, err := g.Open(ctx, path, blockdev.OpenOptions{Driver: "vdi", Mode: blockdev.Mode{Writable: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.Node.WriteAt(want[3<<20:], 3<<20); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.Unref(); err != nil {
+		t.Fatal(err)
+	}
+	if got := peer.Run(t, "7zz", "e", "-tVDI", "-so", path); got != string(want) {
+		t.Errorf("7-Zip unpacks %d bytes, other than the %d of the disk", len(got), len(want))
+	}
+}
