@@ -18,8 +18,9 @@ var errLost = errors.New("connection to the Sheepdog server lost")
 // transportError is a connection that broke, which another one may mend.
 type transportError struct{ err error }
 
-func (e *transportError) Error() string   { return blockdev.Message(e.err) }
-func (e *transportError) Unwrap() []error { return []error{errLost, e.err} }
+func (e *transportError) Error() string     { return blockdev.Message(e.err) }
+func (e *transportError) Unwrap() error     { return e.err }
+func (e *transportError) Is(err error) bool { return err == errLost }
 
 // call is a request on its way. The reader of its connection is the only one to finish it,
 // so that nobody else touches in until then.

@@ -220,10 +220,19 @@ func (m *Image) Close() error {
 	defer m.gate.Unlock()
 	if m.writable {
 		m.writable = false
-		if e := m.fail("close", blockdev.NoOffset, m.client.release(m.index.vid())); err == nil {
-			err = e
+		if !errors.Is(err, errLost) { // who could not be reached a moment ago is not asked again
+			err = errors.Join(err, m.client.release(m.index.vid()))
+		}
+		if err != nil {
+			err = m.unlockError(err)
 		}
 	}
 	m.client.close()
 	return err
+}
+
+// unlockError says that the lock may be left.
+func (m *Image) unlockError(err error) error {
+	return &blockdev.Error{Op: "close", File: m.file, Offset: blockdev.NoOffset, Err: err,
+		Text: "VDI may still be locked (the option break-lock=on takes the lock over)"}
 }
