@@ -68,4 +68,8 @@ type Extent struct {
 	Allocated bool
 	// Compressed is set for ExtentOpaque bytes that are compressed.
 	Compressed bool
+	// Written is set for ExtentZero where the zeroes are stored as any other data.
+	Written bool
+	// Undefined is set for ExtentUnallocated bytes that may read as anything.
+	Undefined bool
 }

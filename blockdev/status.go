@@ -27,7 +27,8 @@ func BlockStatus(n Node, off, length int64, base Node) (Status, error) {
 
 // continues tells if next, which follows s, is stored in the same way and place.
 func (s Status) continues(next Status) bool {
-	if s.Kind != next.Kind || s.Owner != next.Owner || s.Allocated != next.Allocated || s.Compressed != next.Compressed {
+	if s.Kind != next.Kind || s.Owner != next.Owner || s.Allocated != next.Allocated || s.Compressed != next.Compressed ||
+		s.Written != next.Written || s.Undefined != next.Undefined {
 		return false
 	}
 	switch s.Kind {

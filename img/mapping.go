@@ -71,8 +71,8 @@ func mapEntry(g *blockdev.Graph, off int64, st blockdev.Status) MapEntry {
 		Length:  st.Len,
 		Depth:   st.Depth,
 		Present: st.Kind != blockdev.ExtentUnallocated,
-		Zero:    st.Kind == blockdev.ExtentZero || st.Kind == blockdev.ExtentUnallocated,
-		Data:    st.Kind == blockdev.ExtentData || st.Kind == blockdev.ExtentOpaque,
+		Zero:    st.Kind == blockdev.ExtentZero || st.Kind == blockdev.ExtentUnallocated && !st.Undefined,
+		Data:    st.Kind == blockdev.ExtentData || st.Kind == blockdev.ExtentOpaque || st.Written,
 		Offset:  -1,
 	}
 	if st.Node != nil && st.Kind != blockdev.ExtentOpaque {
