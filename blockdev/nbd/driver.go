@@ -1,6 +1,7 @@
 package nbd
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -39,7 +40,7 @@ var openOptions = blockdev.OptionTable{
 	{Name: "reconnect-delay", Type: blockdev.OptInt, Default: "0", Help: "seconds that requests wait for a lost connection to come back"},
 	{Name: "open-timeout", Type: blockdev.OptInt, Default: "0", Help: "seconds to try to connect at the beginning"},
 	{Name: "connections", Type: blockdev.OptInt, Default: "1", Help: "connections to make to a server that allows several"},
-	{Name: "x-dirty-bitmap", Type: blockdev.OptString, Help: "not supported"},
+	{Name: "x-dirty-bitmap", Type: blockdev.OptString, Help: "metadata context to show in place of base:allocation, for looking only"},
 }
 
 // settings are the driver's options.
@@ -58,7 +59,7 @@ type settings struct {
 	ReconnectDelay int64  `option:"reconnect-delay"`
 	OpenTimeout    int64  `option:"open-timeout"`
 	Connections    int64  `option:"connections"`
-	DirtyBitmap    string `option:"x-dirty-bitmap"`
+	Context        string `option:"x-dirty-bitmap"`
 }
 
 // maxDelay bounds the seconds of a delay: a year, far from any overflow.
@@ -119,8 +120,6 @@ func (s *settings) tlsConfig() (*tls.Config, error) {
 // check refuses what cannot be.
 func (s *settings) check() error {
 	switch {
-	case s.DirtyBitmap != "":
-		return blockdev.Errorf(blockdev.ErrNotSupported, "open", "", "x-dirty-bitmap is not supported")
 	case s.ReconnectDelay > maxDelay, s.OpenTimeout > maxDelay:
 		return blockdev.Errorf(blockdev.ErrInvalid, "open", "", "a delay is longer than %d seconds", maxDelay)
 	case s.Connections < 1 || s.Connections > client.MaxConnections:
@@ -147,20 +146,24 @@ func open(ctx context.Context, r blockdev.OpenRequest) (blockdev.Node, error) {
 	if err != nil {
 		return nil, err
 	}
+	metadata := cmp.Or(s.Context, protocol.ContextAllocation)
 	c, err := client.Connect(ctx, client.Config{
 		Dial: address.Dial, Address: address.String(), Export: s.Export, TLS: secure,
-		Contexts: []string{protocol.ContextAllocation}, Connections: int(s.Connections),
+		Contexts: []string{metadata}, Connections: int(s.Connections),
 		ReconnectDelay: time.Duration(s.ReconnectDelay) * time.Second,
 		OpenTimeout:    time.Duration(s.OpenTimeout) * time.Second,
 	})
 	if err != nil {
 		return nil, err
 	}
-	n, err := newNode(c, r.Mode)
+	n, err := newNode(c, r.Mode, metadata)
+	if err == nil && s.Context != "" && !c.HasContext(s.Context) {
+		err = blockdev.Errorf(blockdev.ErrNotFound, "open", address.String(), "requested x-dirty-bitmap %s not found", s.Context)
+	}
 	if err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
-	if s.TLSCreds == "" {
+	if s.TLSCreds == "" && s.Context == "" {
 		n.filename = address.uri(s.Export, s.TLS)
 	}
 	return n, nil

@@ -15,8 +15,9 @@ type Node struct {
 	client   *client.Client
 	mode     blockdev.Mode
 	filename string
-	size     int64 // whole blocks
-	block    int64 // the server's minimum
+	context  string // of Map
+	size     int64  // whole blocks
+	block    int64  // the server's minimum
 	writable atomic.Bool
 
 	// blocks is held for writing by who changes part of a block, for reading by other writers.
@@ -32,9 +33,9 @@ var (
 	_ blockdev.Limiter    = (*Node)(nil)
 )
 
-func newNode(c *client.Client, m blockdev.Mode) (*Node, error) {
+func newNode(c *client.Client, m blockdev.Mode, context string) (*Node, error) {
 	info := c.Info()
-	n := &Node{client: c, mode: m, block: int64(info.Blocks.Minimum)}
+	n := &Node{client: c, mode: m, context: context, block: int64(info.Blocks.Minimum)}
 	n.size = c.Size() / n.block * n.block
 	readOnly := info.Flags&protocol.FlagReadOnly != 0
 	if m.Writable && readOnly && !m.AutoReadOnly {
@@ -128,23 +129,27 @@ func (n *Node) checkWrite(op string, off, length int64) error {
 	return blockdev.CheckRange(op, n, off, length)
 }
 
-// Map asks for base:allocation; without it everything is data.
+// Map asks for base:allocation; without it everything is data, as a hole is whose bytes may
+// be anything. Another context that was chosen in its place is shown as if it were that.
 func (n *Node) Map(off, length int64) (blockdev.Extent, error) {
 	if err := blockdev.CheckRange("map", n, off, length); err != nil {
 		return blockdev.Extent{}, err
 	}
 	out := blockdev.Extent{Kind: blockdev.ExtentData, Len: length, Node: n, Host: off}
-	if !n.client.HasContext(protocol.ContextAllocation) || !n.aligned(off, length) {
+	if !n.client.HasContext(n.context) || !n.aligned(off, length) {
 		return out, nil
 	}
-	e, err := n.client.ExtentAt(protocol.ContextAllocation, off, length)
+	e, err := n.client.ExtentAt(n.context, off, length)
 	if err != nil {
 		return blockdev.Extent{}, err
 	}
 	out.Len = int64(e.Length)
-	if e.Flags&protocol.StateZero != 0 {
-		out.Kind = blockdev.ExtentZero
-		out.Allocated = e.Flags&protocol.StateHole == 0
+	hole := e.Flags&protocol.StateHole != 0
+	switch {
+	case e.Flags&protocol.StateZero != 0:
+		out.Kind, out.Allocated, out.Written = blockdev.ExtentZero, !hole, !hole
+	case hole && n.context != protocol.ContextAllocation:
+		return blockdev.Extent{Kind: blockdev.ExtentUnallocated, Len: out.Len, Undefined: true}, nil
 	}
 	return out, nil
 }

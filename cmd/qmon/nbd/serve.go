@@ -48,7 +48,7 @@ func (t *tool) serve(ctx context.Context, o *options) (err error) {
 	}()
 	return t.export(ctx, o, server.Export{
 		Name: o.name, Description: o.description, Backend: server.FromDrive(drive), Size: v.Node.Size(),
-		ReadOnly: o.readOnly, SingleConn: o.shared == 1 && !o.readOnly, AllocationDepth: o.depth,
+		ReadOnly: o.readOnly, SingleConn: o.shared == 1, AllocationDepth: o.depth,
 	}, secure)
 }
 
