@@ -401,6 +401,23 @@ func TestMistakesInQemusWords(t *testing.T) {
 	}
 }
 
+// TestAnotherContext shows a context in place of base:allocation, as QEMU's own tests use it.
+func TestAnotherContext(t *testing.T) {
+	dir := scratch(t)
+	s := filepath.Join(dir, "s")
+	start(t, s, "qemu-nbd", "-t", "-e", "8", "-k", s, "-f", "raw", "-A", writeFile(t, dir))
+	o := unix(s, "")
+	o["x-dirty-bitmap"] = protocol.ContextDepth
+	e, err := open(t, o).Map(0, 1<<20)
+	if err != nil || e.Kind != blockdev.ExtentUnallocated || !e.Undefined {
+		t.Errorf("depth 1 is shown as %+v, %v", e, err)
+	}
+	o["x-dirty-bitmap"] = "qemu:dirty-bitmap:none"
+	if _, err := tryOpen(t, o); !errors.Is(err, blockdev.ErrNotFound) {
+		t.Errorf("a context that the server has not: %v", err)
+	}
+}
+
 func TestListOfAServer(t *testing.T) {
 	s := filepath.Join(scratch(t), "s")
 	start(t, s, kit(s, "-e", "name", "memory", "1M")...)

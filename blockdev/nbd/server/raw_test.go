@@ -287,3 +287,35 @@ func TestPlainTextBehindStartTLS(t *testing.T) {
 	c.write(protocol.AppendOption(injected, protocol.OptList, nil))
 	c.gone()
 }
+
+// TestBlockStatusWithPayload asks for one of two contexts, which only extended headers
+// allow, and for one that was not selected.
+func TestBlockStatusWithPayload(t *testing.T) {
+	_, path := serve(t, emptyDisk(8<<30), server.Options{})
+	c := dial(t, path)
+	c.greet()
+	queries := protocol.ContextRequest{Name: "exp", Queries: []string{protocol.ContextAllocation, protocol.ContextDepth}}
+	c.option(protocol.OptExtendedHeaders, nil)
+	c.option(protocol.OptSetMetaContext, queries.Append(nil))
+	c.option(protocol.OptGo, protocol.InfoRequest{Name: "exp"}.Append(nil))
+	ask := func(ids ...uint32) (protocol.Reply, []byte) {
+		query := protocol.AppendStatusQuery(nil, 6<<30, ids)
+		r := protocol.Request{
+			Flags: protocol.CmdFlagPayloadLength, Command: protocol.CmdBlockStatus, Cookie: 5, Offset: 1 << 30, Length: uint64(len(query)),
+		}
+		c.write(append(r.Append(nil, true), query...))
+		h, err := protocol.DecodeReply(c.read(protocol.ExtendedReplySize), protocol.ExtendedReplies)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return h, c.read(int(h.Length))
+	}
+	h, payload := ask(1)
+	id, extents, err := protocol.DecodeBlockStatus(payload, true)
+	if want := []protocol.Extent{{Length: 6 << 30, Flags: 1}}; err != nil || id != 1 || !h.Done() || !cmp.Equal(want, extents) {
+		t.Errorf("%+v: context %d is %v, %v", h, id, extents, err)
+	}
+	if h, _ := ask(7); h.Kind != protocol.ChunkError {
+		t.Errorf("a context that was not selected: %v", h.Kind)
+	}
+}

@@ -183,3 +183,15 @@ func TestSharedByTwo(t *testing.T) {
 		t.Errorf("exports are %v", got)
 	}
 }
+
+// TestFio: fio writes and reads back what it wrote, many requests at a time.
+func TestFio(t *testing.T) {
+	peer.Need(t, "fio")
+	if help := peer.Run(t, "fio", "--enghelp"); !strings.Contains(help, "nbd") {
+		t.Skip("this fio has no NBD")
+	}
+	_, path := serve(t, emptyDisk(16<<20), server.Options{})
+	t.Chdir(t.TempDir())
+	peer.Run(t, "fio", "--name=x", "--ioengine=nbd", "--uri="+uri(path), "--rw=randwrite", "--bs=4k", "--size=16M",
+		"--iodepth=32", "--verify=crc32c", "--do_verify=1", "--verify_fatal=1")
+}
