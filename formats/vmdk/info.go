@@ -37,9 +37,12 @@ func (im *Image) Info() (blockdev.ImageInfo, error) {
 }
 
 // Check looks at every grain of every sparse extent: that it is in the file, and not over
-// the tables.
+// the tables. Nothing can be repaired, as in QEMU.
 func (im *Image) Check(ctx context.Context, o blockdev.CheckOptions) (blockdev.CheckResult, error) {
 	var res blockdev.CheckResult
+	if o.RepairErrors || o.RepairLeaks {
+		return res, blockdev.Errorf(blockdev.ErrNotSupported, "check", im.name, "This image format does not support checks")
+	}
 	found := func(err error) {
 		res.Corruptions++
 		if o.Report != nil {
