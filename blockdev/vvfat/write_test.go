@@ -228,6 +228,34 @@ func TestNewFileOnTheHostIsNotOverwritten(t *testing.T) {
 	}
 }
 
+// TestFolderWithUnknownFilesIsNotRemoved: the guest cannot mean what it has never seen.
+func TestFolderWithUnknownFilesIsNotRemoved(t *testing.T) {
+	g := newGuest(t, "floppy:", 0, contents{"dir/": "", "dir/a": "a"})
+	g.run("mdeltree", "::dir")
+	list := changes(t, g.disk.Node, g.file)
+	if err := os.WriteFile(filepath.Join(g.dir, "dir", "new"), []byte("a person's"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range list {
+		if _, err := g.disk.Node.WriteAt(c.data, c.off); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := g.disk.Node.Flush(); err == nil || !strings.Contains(err.Error(), filepath.Join("dir", "new")) {
+		t.Errorf("flush: %v", err)
+	}
+	if d := cmp.Diff(contents{"dir/": "", "dir/a": "a", "dir/new": "a person's"}, readDir(t, g.dir)); d != "" {
+		t.Error(d)
+	}
+	if err := os.Remove(filepath.Join(g.dir, "dir", "new")); err != nil {
+		t.Fatal(err)
+	}
+	closeDisk(t, g.disk)
+	if d := cmp.Diff(contents{}, readDir(t, g.dir)); d != "" {
+		t.Error(d)
+	}
+}
+
 // TestCommitCarriesAnOverlay is -snapshot: writes go to a qcow2 over the directory.
 func TestCommitCarriesAnOverlay(t *testing.T) {
 	ctx := context.Background()
