@@ -60,7 +60,8 @@ type header struct {
 // mapBytes is the size of the map.
 func (h *header) mapBytes() int64 { return h.blocks * mapEntryBytes }
 
-func readHeader(file blockdev.Node, name string) (*header, error) {
+// readHeader reads and checks it. With noIO nobody looks into the map, which may be missing.
+func readHeader(file blockdev.Node, name string, noIO bool) (*header, error) {
 	b := make([]byte, headerBytes)
 	if file.Size() < headerBytes {
 		return nil, blockdev.Errorf(blockdev.ErrFormat, "open", name, "Image not in VDI format (the file has %d bytes)", file.Size())
@@ -81,11 +82,11 @@ func readHeader(file blockdev.Node, name string) (*header, error) {
 	if size <= maxSize {
 		h.size = (h.size + sectorSize - 1) / sectorSize * sectorSize
 	}
-	return h, h.check(b, size, file.Size(), name)
+	return h, h.check(b, size, file.Size(), noIO, name)
 }
 
 // check refuses what cannot be right, and what is not supported, in QEMU's order.
-func (h *header) check(b []byte, size uint64, fileSize int64, name string) error {
+func (h *header) check(b []byte, size uint64, fileSize int64, noIO bool, name string) error {
 	le := binary.LittleEndian
 	version := le.Uint32(b[offVersion:])
 	sector, block := le.Uint32(b[offSectorSize:]), le.Uint32(b[offBlockSize:])
@@ -118,7 +119,7 @@ func (h *header) check(b []byte, size uint64, fileSize int64, name string) error
 		return refuse(blockdev.ErrLimit, "unsupported VDI image (too many blocks %d, max is %d)", h.blocks, maxBlocks)
 	case le.Uint32(b[offBlockExtra:]) != 0:
 		return refuse(blockdev.ErrNotSupported, "unsupported VDI image (%d bytes before each block)", le.Uint32(b[offBlockExtra:]))
-	case h.mapOffset < headerBytes || h.mapOffset+h.mapBytes() > fileSize:
+	case h.mapOffset < headerBytes || !noIO && h.mapOffset+h.mapBytes() > fileSize:
 		return refuse(blockdev.ErrCorrupt, "the block map, %d bytes at 0x%x, is not in the file", h.mapBytes(), h.mapOffset)
 	case h.data < h.mapOffset+h.mapBytes():
 		return refuse(blockdev.ErrCorrupt, "the data, at 0x%x, begins before the end of the block map", h.data)

@@ -61,7 +61,7 @@ func TestHeaderFieldsOfQEMUsImage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := readHeader(blocktest.NewMemory(b), "test")
+	got, err := readHeader(blocktest.NewMemory(b), "test", false)
 	want := header{kind: imageDynamic, mapOffset: 512, data: 1024, size: 4 << 20, blocks: 4, allocated: 1}
 	if err != nil || *got != want {
 		t.Errorf("%+v, %v, want %+v", got, err, want)

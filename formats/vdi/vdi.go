@@ -52,7 +52,7 @@ var (
 
 // Open opens the image in r.File.
 func Open(ctx context.Context, r blockdev.OpenRequest) (*Image, error) {
-	h, err := readHeader(r.File, r.Filename)
+	h, err := readHeader(r.File, r.Filename, r.Mode.NoIO)
 	if err != nil {
 		return nil, err
 	}
