@@ -99,19 +99,21 @@ func (c *checker) countAll() error {
 	return c.countBitmaps()
 }
 
-// count notes a reference to each cluster of a range.
-func (c *checker) count(off, n int64) {
+// count notes a reference to each cluster of a range. It tells if it did: what lies behind
+// the end of the file has no clusters.
+func (c *checker) count(off, n int64) bool {
 	if n <= 0 {
-		return
+		return false
 	}
 	im := c.im
 	if off > maxHostOffset || im.clustersFor(off+n) > c.clusters {
 		c.corrupt("ERROR: counting reference for region exceeding the end of the file by one cluster or more: offset %#x size %#x", off, n)
-		return
+		return false
 	}
 	for i := off >> im.clusterBits; i < im.clustersFor(off+n); i++ {
 		c.references.add(i)
 	}
+	return true
 }
 
 // countL1 counts all below an L1 table.
@@ -238,7 +240,9 @@ func (c *checker) countRefTable() {
 
 // countStructure counts a part of the refcount structures.
 func (c *checker) countStructure(off, n int64) {
-	c.count(off, n)
+	if !c.count(off, n) {
+		return
+	}
 	first := off >> c.im.clusterBits
 	c.structures = append(c.structures, clusterRun{first, c.im.clustersFor(off+n) - first})
 }

@@ -165,7 +165,25 @@ func FuzzImage(f *testing.F) {
 		}
 		use(p.file(), blockdev.Mode{})
 		use(p.file(), writable)
+		useRepaired(t, p.file())
 	})
+}
+
+// useRepaired repairs an image; what a repair calls clean is clean.
+func useRepaired(t *testing.T, m *blocktest.Memory) {
+	im, err := Open(context.Background(), blockdev.OpenRequest{Filename: "test.qcow2", File: &bounded{m}, Mode: repairing})
+	if err != nil {
+		return
+	}
+	o := blockdev.CheckOptions{RepairLeaks: true, RepairErrors: true}
+	res, err := im.Check(context.Background(), o)
+	if err == nil && res.Corruptions+res.CheckErrors+res.Leaks == 0 {
+		again, err := im.Check(context.Background(), blockdev.CheckOptions{})
+		if err != nil || again.Corruptions+again.CheckErrors+again.Leaks > 0 {
+			t.Errorf("after a repair, %+v: %+v, %v", res, again, err)
+		}
+	}
+	_ = im.Close()
 }
 
 // fuzzReach bounds how much of a disk is touched, and how long a file may grow: an image
@@ -189,6 +207,7 @@ func use(m *blocktest.Memory, mode blockdev.Mode) {
 	_, _ = im.Info()
 	if mode.Writable {
 		_, _ = im.WriteAt(buf[:min(n, 3000)], n/3)
+		_ = im.WriteCompressed(buf[:min(n, im.clusterSize)], n/2&^(im.clusterSize-1))
 		_ = im.WriteZeroes(0, n/2, blockdev.ZeroMayUnmap)
 		_ = im.Discard(0, n/4)
 		_, _ = im.WriteVMState(buf[:min(n, 700)], 100)

@@ -82,11 +82,6 @@ func (c *checker) note(text string) {
 // freeOldStructures frees what held the refcounts before they were rebuilt. It counts for
 // nothing: it was no leak before.
 func (c *checker) freeOldStructures() error {
-	for _, r := range c.structures {
-		for i := r.first; i < r.end(); i++ {
-			c.references.sub(i)
-		}
-	}
 	saved := c.result
 	err := c.compareRefcounts(true)
 	c.result.CorruptionsFixed, c.result.LeaksFixed = saved.CorruptionsFixed, saved.LeaksFixed

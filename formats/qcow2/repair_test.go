@@ -162,7 +162,7 @@ func TestRepairedImagesAreClean(t *testing.T) {
 func TestLostRefcountsAreRebuilt(t *testing.T) {
 	for _, cs := range []string{"512", "4k", "64k", "1M"} {
 		for _, bits := range []int{1, 2, 4, 8, 16, 32, 64} {
-			for _, lost := range []string{"table", "blocks", "pointer"} {
+			for _, lost := range []string{"table", "blocks", "pointer", "table too long"} {
 				t.Run(fmt.Sprint(cs, " ", bits, " ", lost), func(t *testing.T) {
 					m := create(t, 8<<20, blockdev.Options{"cluster_size": cs, "refcount_bits": fmt.Sprint(bits)})
 					im := open(t, m, writable)
@@ -180,6 +180,10 @@ func TestLostRefcountsAreRebuilt(t *testing.T) {
 						clear(p.data[p.refTable() : p.refTable()+im.clusterSize])
 					case "blocks":
 						copy(p.data[p.refBlock():], pattern(9, int(im.clusterSize)))
+					case "table too long":
+						// Past the end of the file, over everything that is in use.
+						p.set64(offRefTableOffset, 0)
+						p.set32(offRefTableClusters, uint32(int64(len(p.data))/im.clusterSize+2))
 					default:
 						p.set32(offRefTableClusters, 0)
 					}

@@ -23,7 +23,8 @@ func (l refLayout) clusters() clusterRun {
 // rebuildStructures makes a refcount table and blocks from what was counted. The header
 // changes last; before that nothing in use is written.
 func (c *checker) rebuildStructures() error {
-	l, err := c.layOutRefcounts()
+	old := c.setStructuresApart()
+	l, err := c.layOutRefcounts(old)
 	if err != nil {
 		return err
 	}
@@ -34,7 +35,7 @@ func (c *checker) rebuildStructures() error {
 	entries := make([]uint64, l.table*c.im.clusterSize/8)
 	for i, b := range l.blocks {
 		off := (l.first + l.table + int64(i)) << c.im.clusterBits
-		if err := c.writeRefBlock(b, off); err != nil {
+		if err := c.writeRefBlock(b, off, old); err != nil {
 			return err
 		}
 		entries[b] = uint64(off)
@@ -58,15 +59,30 @@ func (c *checker) rebuildStructures() error {
 	return nil
 }
 
+// setStructuresApart takes the references to the old structures out of what was counted.
+// They stay in use until the new ones are.
+func (c *checker) setStructuresApart() *references {
+	old := newReferences()
+	for _, r := range c.structures {
+		for i := r.first; i < r.end(); i++ {
+			c.references.sub(i)
+			old.add(i)
+		}
+	}
+	return old
+}
+
 // layOutRefcounts finds out which blocks are needed for what is in use and for themselves.
-func (c *checker) layOutRefcounts() (refLayout, error) {
+func (c *checker) layOutRefcounts(old *references) (refLayout, error) {
 	im := c.im
 	needed := map[int64]struct{}{}
 	last := int64(0)
-	c.references.each(func(cluster int64) {
+	use := func(cluster int64) {
 		needed[cluster>>im.refBlockBits] = struct{}{}
 		last = max(last, cluster)
-	})
+	}
+	c.references.each(use)
+	old.each(use)
 	l := refLayout{first: last + 1}
 	for {
 		l.blocks = slices.Sorted(maps.Keys(needed))
@@ -85,8 +101,9 @@ func (c *checker) layOutRefcounts() (refLayout, error) {
 	return l, nil
 }
 
-// writeRefBlock writes block number b, as counted, to off.
-func (c *checker) writeRefBlock(b, off int64) error {
+// writeRefBlock writes block number b, as counted, to off. References of the old structures,
+// which are dropped soon, count as far as there is room.
+func (c *checker) writeRefBlock(b, off int64, old *references) error {
 	im := c.im
 	data := make([]byte, im.clusterSize)
 	for i := range int64(1) << im.refBlockBits {
@@ -96,7 +113,7 @@ func (c *checker) writeRefBlock(b, off int64) error {
 			return blockdev.ErrorAt(blockdev.ErrLimit, "check", im.name, cluster<<im.clusterBits,
 				"Cluster %d has more references than refcounts can express", cluster)
 		}
-		if n > 0 {
+		if n = min(n+uint64(old.get(cluster)), im.refWidth.max()); n > 0 {
 			im.refWidth.put(data, i, n)
 		}
 	}
