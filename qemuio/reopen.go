@@ -69,7 +69,7 @@ func reopen(ctx context.Context, e *Exerciser, c *Call) error {
 	e.Wait()
 	v, err := e.medium()
 	if err != nil {
-		return nil // an empty drive is reopened already
+		return nil //nolint:nilerr // an empty drive is reopened already
 	}
 	if err := changeable(v, r.Options); err != nil {
 		return err

@@ -176,7 +176,7 @@ func sourceBuffer(name string, n int64) ([]byte, error) {
 	if err != nil {
 		return nil, wrap(toErr, name+": "+Message(err), err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	p, err := io.ReadAll(io.LimitReader(f, n))
 	switch {
 	case err != nil:

@@ -32,7 +32,7 @@ func (h *hostFiles) readAt(name string, was stamp, p []byte, off int64) error {
 	if err != nil {
 		return h.ioError("read", name, off, err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	if err := h.same(f, name, was, off); err != nil {
 		return err
 	}
