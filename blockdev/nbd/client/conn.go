@@ -182,7 +182,7 @@ func (c *conn) finish(r *call) {
 func (c *conn) simple(r *call, h protocol.Reply) error {
 	reads := r.request.Command == protocol.CmdRead
 	switch {
-	case h.Error != 0:
+	case uint32(h.Error) != 0:
 		r.failure = &protocol.RemoteError{Errno: h.Error}
 		return nil
 	case reads && c.mode != protocol.SimpleReplies:

@@ -4,6 +4,7 @@ package nbd
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -26,16 +27,15 @@ func (t *tool) fork(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }() // it was only read
 	child := &exec.Cmd{
 		Path: self, Args: os.Args, Env: append(os.Environ(), childMark+"=1"), Stderr: os.Stderr,
 		ExtraFiles: []*os.File{w}, SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
 	if err := child.Start(); err != nil {
-		w.Close()
-		return err
+		return errors.Join(err, w.Close())
 	}
-	w.Close()
+	_ = w.Close() // the child has its own
 	stop := context.AfterFunc(ctx, func() { _ = child.Process.Signal(syscall.SIGTERM) })
 	defer stop()
 	if said, err := io.ReadAll(r); err == nil && len(said) > 0 {
@@ -52,7 +52,7 @@ func tellParent() error {
 	if err != nil {
 		return err
 	}
-	defer null.Close()
+	defer func() { _ = null.Close() }() // its copy stays
 	if err := unix.Dup2(int(null.Fd()), int(os.Stderr.Fd())); err != nil {
 		return err
 	}
