@@ -88,7 +88,7 @@ func (im *Image) writeNew(p []byte, off int64) (int, error) {
 	if im.c.Prefix > 0 {
 		count = 1
 	}
-	r, err := im.reserve(count)
+	r, err := im.reserve(first, count)
 	if err != nil {
 		return 0, err
 	}
@@ -152,14 +152,18 @@ func (im *Image) fillOld(r run, from, to, at int64) error {
 	return err
 }
 
-// reserve finds room in the file for up to count blocks.
-func (im *Image) reserve(count int64) (run, error) {
+// reserve finds room in the file for up to count blocks, the first of which is first. Lower
+// tables that are missing come before, so that data lies together.
+func (im *Image) reserve(first, count int64) (run, error) {
 	if err := im.makeRoom(); err != nil {
 		return run{}, err
 	}
 	im.mu.Lock()
 	defer im.mu.Unlock()
 	if err := im.begin(); err != nil {
+		return run{}, err
+	}
+	if err := im.addLower(first, first+count); err != nil {
 		return run{}, err
 	}
 	if n := len(im.holes); n > 0 {
@@ -228,9 +232,6 @@ func (im *Image) abandon(r run) {
 func (im *Image) link(first int64, r run) error {
 	im.mu.Lock()
 	defer im.mu.Unlock()
-	if err := im.addLower(first, first+r.count); err != nil {
-		return err
-	}
 	old := make([]uint64, 0, r.count)
 	for k := range r.count {
 		b := Block{Kind: Data, Host: r.host + k*im.blockBytes() + im.c.Prefix}
