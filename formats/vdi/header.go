@@ -121,7 +121,7 @@ func (h *header) check(b []byte, size uint64, fileSize int64, noIO bool, name st
 		return refuse(blockdev.ErrNotSupported, "unsupported VDI image (%d bytes before each block)", le.Uint32(b[offBlockExtra:]))
 	case h.mapOffset < headerBytes || !noIO && h.mapOffset+h.mapBytes() > fileSize:
 		return refuse(blockdev.ErrCorrupt, "the block map, %d bytes at 0x%x, is not in the file", h.mapBytes(), h.mapOffset)
-	case h.data < h.mapOffset+h.mapBytes():
+	case !noIO && h.data < h.mapOffset+h.mapBytes():
 		return refuse(blockdev.ErrCorrupt, "the data, at 0x%x, begins before the end of the block map", h.data)
 	}
 	return nil
