@@ -92,10 +92,6 @@ func description(image string) string {
 	return "driver=luks,key-secret=test,file.filename=" + image
 }
 
-func source(image string) img.Source {
-	return img.Source{Filename: image, Format: "luks", Options: blockdev.Options{"key-secret": "test"}}
-}
-
 // TestImagesOfOthers reads what cryptsetup and QEMU made: testdata/luks/make.sh says how.
 func TestImagesOfOthers(t *testing.T) {
 	list, err := os.ReadFile("../../testdata/luks/contents.txt")
