@@ -164,6 +164,22 @@ type CheckResult struct {
 	CompressedClusters int64
 }
 
+// Amender changes properties of an image that exists already: those of Driver.AmendOptions.
+// Fallback: none.
+type Amender interface {
+	Amend(ctx context.Context, o AmendOptions) error
+}
+
+// AmendOptions of an Amender.
+type AmendOptions struct {
+	// Values are validated against Driver.AmendOptions; what is absent stays as it is.
+	Values Values
+	// Force allows what cannot be undone, such as erasing the last key of an image.
+	Force bool
+	// Progress, if set, is called with how many of total steps are done.
+	Progress func(done, total int64)
+}
+
 // Informer tells about an image beyond what the graph knows.
 type Informer interface {
 	Info() (ImageInfo, error)

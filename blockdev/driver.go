@@ -22,6 +22,8 @@ type Driver struct {
 	// options every node has (driver, node-name, read-only, cache.*, discard, ...).
 	OpenOptions   OptionTable
 	CreateOptions OptionTable
+	// AmendOptions are what an Amender of this driver can change; nil if it cannot.
+	AmendOptions OptionTable
 	// Open opens a node. It must not keep ctx.
 	Open func(ctx context.Context, r OpenRequest) (Node, error)
 	// Create makes an image; nil if the driver cannot.

@@ -188,7 +188,7 @@ func (c *checker) reservedBits(k clusterKind) uint64 {
 	switch {
 	case k == clusterCompressed:
 		return 0
-	case c.im.version < 3:
+	case !c.im.v3():
 		return l2Reserved | entryZero
 	}
 	return l2Reserved

@@ -9,7 +9,7 @@ import (
 // checkSnapshotEntries: version 3 asks for extra data up to the disk size.
 func (c *checker) checkSnapshotEntries() {
 	for i, s := range c.im.snaps {
-		if c.im.version >= 3 && s.extraSize < snapshotExtraV3 {
+		if c.im.v3() && s.extraSize < snapshotExtraV3 {
 			c.incomplete = true
 			c.fixable("snapshot table entry %d is incomplete", i)
 		}

@@ -117,8 +117,11 @@ func (o *createOptions) header(r blockdev.CreateRequest) (*header, error) {
 	return h, nil
 }
 
-func (o *createOptions) version() int {
-	switch o.Compat {
+func (o *createOptions) version() int { return int(compatVersion(o.Compat)) }
+
+// compatVersion is the version that a compatibility level stands for, 0 for none.
+func compatVersion(level string) uint32 {
+	switch level {
 	case "0.10", "v2":
 		return 2
 	case "1.1", "v3":
@@ -131,11 +134,16 @@ func (o *createOptions) errorf(r blockdev.CreateRequest, kind error, format stri
 	return blockdev.Errorf(kind, "create", r.Filename, format, args...)
 }
 
+func powerOfTwo(n int64) bool { return n > 0 && n&(n-1) == 0 }
+
+const wrongRefcountBits = "Refcount width must be a power of two and may not exceed 64 bits"
+
+func validRefcountBits(n int64) bool { return powerOfTwo(n) && n <= 1<<maxRefcountOrder }
+
 // validate checks the options in the order that QEMU does.
 func (o *createOptions) validate(r blockdev.CreateRequest) error {
 	v := o.version()
 	cs := o.ClusterSize
-	powerOfTwo := func(n int64) bool { return n > 0 && n&(n-1) == 0 }
 	for _, rule := range []struct {
 		broken bool
 		kind   error
@@ -152,8 +160,7 @@ func (o *createOptions) validate(r blockdev.CreateRequest) error {
 			"Backing file and preallocation can only be used at the same time if extended_l2 is on"},
 		{v == 2 && o.LazyRefcounts, blockdev.ErrInvalid,
 			"Lazy refcounts only supported with compatibility level 1.1 and above (use version=v3 or greater)"},
-		{!powerOfTwo(o.RefcountBits) || o.RefcountBits > 1<<maxRefcountOrder, blockdev.ErrInvalid,
-			"Refcount width must be a power of two and may not exceed 64 bits"},
+		{!validRefcountBits(o.RefcountBits), blockdev.ErrInvalid, wrongRefcountBits},
 		{v == 2 && o.RefcountBits != 1<<v2RefcountOrder, blockdev.ErrInvalid,
 			"Different refcount widths than 16 bits require compatibility level 1.1 or above (use version=v3 or greater)"},
 		{v == 2 && o.Compression == "zstd", blockdev.ErrInvalid,

@@ -66,7 +66,7 @@ func (im *Image) readsZero(k clusterKind) bool {
 // zeroClusters zeroes the leading clusters of an aligned range and says how many bytes it
 // did.
 func (im *Image) zeroClusters(off, n int64, flags blockdev.ZeroFlags) (int64, error) {
-	if im.version < 3 {
+	if !im.v3() {
 		return im.zeroClustersV2(off, n, flags)
 	}
 	return im.changeClusters(off, n, func(e uint64, owned bool) (uint64, bool) {
@@ -165,7 +165,7 @@ func (im *Image) Discard(off, n int64) error {
 }
 
 func (im *Image) discardGuest(off, n int64, reason discardReason) error {
-	if im.version < 3 && im.hasBacking() {
+	if !im.v3() && im.hasBacking() {
 		return nil
 	}
 	skip := func(int64, int64) error { return nil }
@@ -179,7 +179,7 @@ func (im *Image) discardGuest(off, n int64, reason discardReason) error {
 					return e, false
 				}
 			}
-			if im.version >= 3 {
+			if im.v3() {
 				return entryZero, true
 			}
 			return 0, true

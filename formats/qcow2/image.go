@@ -24,9 +24,9 @@ type Image struct {
 	l2Bits       uint // log2 of the entries of an L2 table
 	refBlockBits uint // log2 of the entries of a refcount block
 	refWidth     refWidth
-	version      uint32
 	compression  uint8
 
+	version     atomic.Uint32 // amend changes it
 	passDiscard [discardSnapshot + 1]bool
 	writable    atomic.Bool
 	size        atomic.Int64
@@ -85,6 +85,7 @@ var (
 	_ blockdev.Reopener      = (*Image)(nil)
 	_ blockdev.Limiter       = (*Image)(nil)
 	_ blockdev.Emptier       = (*Image)(nil)
+	_ blockdev.Amender       = (*Image)(nil)
 
 	_ blockdev.CompressedWriter   = (*Image)(nil)
 	_ blockdev.CompressedPreparer = (*Image)(nil)
@@ -121,13 +122,14 @@ func newImage(r blockdev.OpenRequest, hdr *header, o openOptions) *Image {
 		l2Bits:       uint(hdr.clusterBits) - 3,
 		refBlockBits: uint(hdr.clusterBits) + 3 - uint(hdr.refcountOrder),
 		refWidth:     refWidth(hdr.refcountOrder),
-		version:      hdr.version,
-		compression:  hdr.compression,
-		ranges:       newRangeLock(),
-		hdr:          hdr,
-		l2Cache:      newTableCache(r.File, r.Filename, "L2 table", cs, o.l2CacheSize),
-		refCache:     newTableCache(r.File, r.Filename, "Refcount block", cs, o.refcountCacheSize),
+
+		compression: hdr.compression,
+		ranges:      newRangeLock(),
+		hdr:         hdr,
+		l2Cache:     newTableCache(r.File, r.Filename, "L2 table", cs, o.l2CacheSize),
+		refCache:    newTableCache(r.File, r.Filename, "Refcount block", cs, o.refcountCacheSize),
 	}
+	im.version.Store(hdr.version)
 	im.passDiscard[discardRequest] = o.passDiscardRequest
 	im.passDiscard[discardSnapshot] = o.passDiscardSnapshot
 	im.passDiscard[discardOther] = o.passDiscardOther
@@ -171,7 +173,7 @@ func (im *Image) startWriting(o openOptions) error {
 	if im.hdr.incompatible&incompatCorrupt != 0 && !im.unrepaired {
 		return blockdev.Errorf(blockdev.ErrCorrupt, "open", im.name, "qcow2: Image is corrupt; cannot be opened read/write")
 	}
-	if im.version < 3 && o.lazyRefcounts(im.hdr) {
+	if !im.v3() && o.lazyRefcounts(im.hdr) {
 		return blockdev.Errorf(blockdev.ErrInvalid, "open", im.name, "Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level")
 	}
 	im.writable.Store(true)
@@ -251,6 +253,9 @@ func (im *Image) setDirty(on bool) error {
 	}
 	return im.setFeatures(offIncompatible, &im.hdr.incompatible, v)
 }
+
+// v3 tells if the image has what version 3 brought.
+func (im *Image) v3() bool { return im.version.Load() >= 3 }
 
 // l1Needed is how many L1 entries a disk of size bytes needs.
 func (im *Image) l1Needed(size int64) int64 { return l1Needed(size, im.clusterBits) }
@@ -389,7 +394,7 @@ func (im *Image) corrupt(op string, off int64, format string, args ...any) error
 // now on: to go on could destroy what is still there. mu is held.
 func (im *Image) markCorrupt(off int64, format string, args ...any) error {
 	err := im.corrupt("write", off, format, args...)
-	if im.version >= 3 && im.writable.Load() {
+	if im.v3() && im.writable.Load() {
 		// That it is corrupt is reported in any case.
 		_ = im.setFeatures(offIncompatible, &im.hdr.incompatible, im.hdr.incompatible|incompatCorrupt)
 	}

@@ -8,7 +8,7 @@ func (im *Image) Info() (blockdev.ImageInfo, error) {
 	defer im.mu.RUnlock()
 	h := im.hdr
 	compat, compression := "1.1", "zlib"
-	if im.version == 2 {
+	if !im.v3() {
 		compat = "0.10"
 	}
 	if im.compression == compressionZstd {
@@ -16,14 +16,14 @@ func (im *Image) Info() (blockdev.ImageInfo, error) {
 	}
 	corrupt := h.incompatible&incompatCorrupt != 0
 	fields := []blockdev.InfoField{{Key: "compat", Value: compat}, {Key: "compression-type", Value: compression}}
-	if im.version >= 3 {
+	if im.v3() {
 		fields = append(fields, blockdev.InfoField{Key: "lazy-refcounts", Value: h.compatible&compatLazyRefcounts != 0})
 		if list := im.bitmapFields(); list != nil {
 			fields = append(fields, blockdev.InfoField{Key: "bitmaps", Value: list})
 		}
 	}
 	fields = append(fields, blockdev.InfoField{Key: "refcount-bits", Value: int64(1) << im.refWidth})
-	if im.version >= 3 {
+	if im.v3() {
 		fields = append(fields,
 			blockdev.InfoField{Key: "corrupt", Value: corrupt},
 			blockdev.InfoField{Key: "extended-l2", Value: false})

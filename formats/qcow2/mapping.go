@@ -28,7 +28,7 @@ func (im *Image) classify(e uint64) clusterKind {
 	switch {
 	case e&entryCompressed != 0:
 		return clusterCompressed
-	case im.version >= 3 && e&entryZero != 0:
+	case im.v3() && e&entryZero != 0:
 		if e&entryOffset != 0 {
 			return clusterZeroAllocated
 		}

@@ -12,6 +12,7 @@ func init() {
 		Probe:         probe,
 		OpenOptions:   openOptionTable,
 		CreateOptions: createOptionTable,
+		AmendOptions:  amendOptionTable,
 		Open: func(ctx context.Context, r blockdev.OpenRequest) (blockdev.Node, error) {
 			im, err := Open(ctx, r)
 			if err != nil {

@@ -1,7 +1,6 @@
 package qcow2
 
 import (
-	"encoding/binary"
 	"maps"
 	"slices"
 
@@ -41,20 +40,12 @@ func (c *checker) rebuildStructures() error {
 		entries[b] = uint64(off)
 	}
 	im := c.im
-	off := l.first << im.clusterBits
-	if err := im.writeDurably(off, encodeEntries(entries)); err != nil {
+	if err := im.writeDurably(l.first<<im.clusterBits, encodeEntries(entries)); err != nil {
 		return err
 	}
-	var b [12]byte
-	binary.BigEndian.PutUint64(b[:], uint64(off))
-	binary.BigEndian.PutUint32(b[8:], uint32(l.table))
-	if err := im.changeHeader(offRefTableOffset, b[:]); err != nil {
+	if err := im.switchStructures(l, entries, im.refWidth); err != nil {
 		return err
 	}
-	im.hdr.refTableOffset, im.hdr.refTableClusters = off, uint32(l.table)
-	im.refs = refTable{entries: entries, dirty: map[int]struct{}{}}
-	im.refCache.reset()
-	im.freeHint = 0
 	c.clusters = im.clustersFor(im.file.Size())
 	return nil
 }
@@ -83,12 +74,18 @@ func (c *checker) layOutRefcounts(old *references) (refLayout, error) {
 	}
 	c.references.each(use)
 	old.each(use)
+	return im.layOut(needed, last, im.refBlockBits)
+}
+
+// layOut places the needed refcount blocks, and those that count them and their table,
+// behind the last cluster in use.
+func (im *Image) layOut(needed map[int64]struct{}, last int64, blockBits uint) (refLayout, error) {
 	l := refLayout{first: last + 1}
 	for {
 		l.blocks = slices.Sorted(maps.Keys(needed))
 		l.table = im.clustersFor((l.blocks[len(l.blocks)-1] + 1) * 8)
 		run := l.clusters()
-		for b := run.first >> im.refBlockBits; b <= (run.end()-1)>>im.refBlockBits; b++ {
+		for b := run.first >> blockBits; b <= (run.end()-1)>>blockBits; b++ {
 			needed[b] = struct{}{}
 		}
 		if len(needed) == len(l.blocks) {

@@ -17,7 +17,7 @@ func (im *Image) Resize(size int64, o blockdev.ResizeOptions) error {
 	case size < 0 || size%sectorSize != 0:
 		return blockdev.Errorf(blockdev.ErrInvalid, "resize", im.name, "The new size must be a multiple of %d", sectorSize)
 	case im.l1Needed(size) > maxL1Bytes/8:
-		return blockdev.Errorf(blockdev.ErrLimit, "resize", im.name, "Image is too big")
+		return blockdev.Errorf(blockdev.ErrLimit, "resize", im.name, "Failed to grow the L1 table: File too large")
 	case size < old && !o.Shrink:
 		return blockdev.Errorf(blockdev.ErrInvalid, "resize", im.name, "Shrinking an image must be asked for")
 	case size < old && o.Preallocation != "" && o.Preallocation != preallocOff:
@@ -37,7 +37,7 @@ func (im *Image) Resize(size int64, o blockdev.ResizeOptions) error {
 func (im *Image) resize(size int64) error {
 	return im.exclusive(func() error {
 		old := im.Size()
-		if im.version < 3 && len(im.snaps) > 0 {
+		if !im.v3() && len(im.snaps) > 0 {
 			return blockdev.Errorf(blockdev.ErrNotSupported, "resize", im.name, "Can't resize a v2 image which has snapshots")
 		}
 		if err := im.commitAll(); err != nil {
@@ -102,7 +102,7 @@ func (im *Image) zeroNewSpace(old, size int64) error {
 // hideBacking makes up to n unallocated clusters of one L2 table read as zeroes, and says
 // how many. Version 2 has no other way than to write them.
 func (im *Image) hideBacking(off, n int64) (int64, error) {
-	if im.version >= 3 {
+	if im.v3() {
 		first := off >> im.clusterBits & (1<<im.l2Bits - 1)
 		hide := func(e uint64, _ bool) (uint64, bool) { return entryZero, e == 0 }
 		return n, im.changeEntries(off/im.l2Span(), first, n, hide, discardOther)

@@ -176,7 +176,7 @@ func (im *Image) changeSharing(f func() error) error {
 	if err := im.commitAll(); err != nil {
 		return err
 	}
-	if im.version >= 3 {
+	if im.v3() {
 		if err := im.setDirty(true); err != nil {
 			return err
 		}

@@ -116,7 +116,7 @@ func (c *createOptions) add(fs *pflag.FlagSet) {
 }
 
 func (c *createOptions) set(s string) error {
-	if strings.HasPrefix(s, ",") || strings.HasSuffix(s, ",") && !strings.HasSuffix(s, ",,") {
+	if s == "" || strings.HasPrefix(s, ",") || strings.HasSuffix(s, ",") && !strings.HasSuffix(s, ",,") {
 		return fmt.Errorf("Invalid option list: %s", s)
 	}
 	for _, p := range qemuopts.Parse(s, "") {

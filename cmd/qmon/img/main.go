@@ -64,7 +64,7 @@ var commands []command
 
 func init() {
 	commands = []command{
-		{"amend", "", nil},
+		{"amend", amendSyntax, runAmend},
 		{"bench", benchSyntax, runBench},
 		{"bitmap", "", nil},
 		{"check", checkSyntax, runCheck},
