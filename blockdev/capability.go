@@ -117,6 +117,32 @@ type SnapshotUsage interface {
 	SnapshotExclusive(id string) (int64, error)
 }
 
+// BitmapStore keeps dirty bitmaps with the image. Fallback: none.
+type BitmapStore interface {
+	// Bitmaps lists the bitmaps in the order of the image.
+	Bitmaps() ([]BitmapInfo, error)
+	// DirtyBitmap gives the contents of a bitmap. While the node is writable and the bitmap
+	// enabled they go on to follow the writes; the caller must not change them.
+	DirtyBitmap(name string) (*DirtyBitmap, error)
+	// AddBitmap makes a clean bitmap. A granularity of 0 is the node's choice.
+	AddBitmap(b BitmapInfo) error
+	RemoveBitmap(name string) error
+	ClearBitmap(name string) error
+	// EnableBitmap makes a bitmap follow writes from now on, or not any more.
+	EnableBitmap(name string, on bool) error
+	// MergeBitmap makes dirty what is dirty in from too.
+	MergeBitmap(name string, from *DirtyBitmap) error
+}
+
+// BitmapInfo describes a dirty bitmap that is kept with an image.
+type BitmapInfo struct {
+	Name        string
+	Granularity int64 // bytes that a bit stands for, a power of two
+	Enabled     bool  // follows writes
+	// Inconsistent: its last user did not store it. It can only be removed.
+	Inconsistent bool
+}
+
 // Checker verifies an image's metadata. Fallback: none; raw has nothing to check.
 type Checker interface {
 	Check(ctx context.Context, o CheckOptions) (CheckResult, error)

@@ -2,7 +2,7 @@ package qcow2
 
 import (
 	"encoding/binary"
-	"errors"
+	"fmt"
 
 	"github.com/qmon/qmon/blockdev"
 )
@@ -16,11 +16,15 @@ const (
 	bitmapTableOffset     = 0
 	bitmapTableEntries    = 8
 	bitmapFlags           = 12
+	bitmapType            = 16
 	bitmapGranularity     = 17
 	bitmapNameSize        = 18
 	bitmapExtraSize       = 20
 	bitmapEntrySize       = 24
 )
+
+// bitmapTypeDirty is the only type of bitmap that there is.
+const bitmapTypeDirty = 1
 
 // Flags of a bitmap directory entry.
 const (
@@ -33,7 +37,8 @@ const (
 // Limits of the bitmap directory. They are QEMU's.
 const (
 	maxBitmaps         = 65535
-	maxBitmapDirectory = maxBitmaps * (bitmapEntrySize + maxBackingName + 1)
+	maxBitmapName      = 1023
+	maxBitmapDirectory = maxBitmaps * (bitmapEntrySize + maxBitmapName + 1)
 	// maxBitmapTable is as long as an L1 table may be.
 	maxBitmapTable       = maxL1Bytes
 	maxBitmapGranularity = 31 // log2 of bytes
@@ -46,8 +51,17 @@ type bitmapEntry struct {
 	table       int64 // offset of the bitmap table
 	entries     int64 // of the table
 	flags       uint32
-	granularity uint // log2 of bytes
+	kind        uint8
+	granularity uint   // log2 of bytes
+	extra       []byte // of unknown meaning
 	name        string
+}
+
+// usable tells if the bitmap is what it seems to be, section "Bitmap directory": type,
+// flags and extra data of unknown meaning say that it is not.
+func (b *bitmapEntry) usable() bool {
+	return b.kind == bitmapTypeDirty && b.flags&^bitmapFlagsKnown == 0 &&
+		(len(b.extra) == 0 || b.flags&bitmapExtraCompatible != 0)
 }
 
 // hasBitmaps tells if the image says that it has bitmaps and that they are consistent.
@@ -103,75 +117,67 @@ func decodeBitmapEntry(dir []byte) (b bitmapEntry, n int64, ok bool) {
 	name := int64(be.Uint16(dir[bitmapNameSize:]))
 	extra := int64(be.Uint32(dir[bitmapExtraSize:]))
 	n = bitmapEntrySize + extra + name
-	if name == 0 || name > maxBackingName || n > int64(len(dir)) {
+	if name == 0 || name > maxBitmapName || n > int64(len(dir)) {
 		return b, 0, false
 	}
 	b = bitmapEntry{
 		table:       int64(be.Uint64(dir[bitmapTableOffset:])),
 		entries:     int64(be.Uint32(dir[bitmapTableEntries:])),
 		flags:       be.Uint32(dir[bitmapFlags:]),
+		kind:        dir[bitmapType],
 		granularity: uint(dir[bitmapGranularity]),
+		extra:       append([]byte(nil), dir[bitmapEntrySize:bitmapEntrySize+extra]...),
 		name:        string(dir[n-name : n]),
 	}
 	ok = b.granularity >= minBitmapGranularity && b.granularity <= maxBitmapGranularity
 	return b, min((n+7)&^7, int64(len(dir))), ok
 }
 
-// suspendBitmaps is what writing without tracking asks for: bitmaps that are to follow all
-// writes are marked in use, which is to say out of date; those that are disabled stay as
-// they are. It tells if all of the directory could be understood; else the autoclear bit
-// has to go.
-func (im *Image) suspendBitmaps() (bool, error) {
-	if !im.hdr.hasBitmaps() {
-		return false, nil
-	}
-	list, err := im.readBitmaps()
-	if errors.Is(err, blockdev.ErrCorrupt) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	// What the header calls the directory may be another table.
-	if off, size, _ := im.bitmapDirectory(); im.metadataAt(off, size) != "" {
-		return false, nil
-	}
-	if im.mode.Check {
-		return true, nil // repairs leave guest data alone
-	}
-	for _, b := range list {
-		if b.flags&bitmapAuto == 0 || b.flags&bitmapInUse != 0 {
-			continue
-		}
-		var flags [4]byte
-		binary.BigEndian.PutUint32(flags[:], b.flags|bitmapInUse)
-		if _, err := im.file.WriteAt(flags[:], b.off+bitmapFlags); err != nil {
-			return false, err
-		}
-	}
-	return true, im.file.Flush()
+// encode is the directory entry, padded.
+func (b *bitmapEntry) encode() []byte {
+	out := make([]byte, bitmapEntrySize, b.encodedSize())
+	be := binary.BigEndian
+	be.PutUint64(out[bitmapTableOffset:], uint64(b.table))
+	be.PutUint32(out[bitmapTableEntries:], uint32(b.entries))
+	be.PutUint32(out[bitmapFlags:], b.flags)
+	out[bitmapType], out[bitmapGranularity] = b.kind, uint8(b.granularity)
+	be.PutUint16(out[bitmapNameSize:], uint16(len(b.name)))
+	be.PutUint32(out[bitmapExtraSize:], uint32(len(b.extra)))
+	out = append(out, b.extra...)
+	out = append(out, b.name...)
+	return append(out, make([]byte, -len(out)&7)...)
 }
 
-// dropBitmaps makes all bitmaps count as inconsistent, as their size is no longer the
-// disk's. A check then takes their clusters for leaked.
-func (im *Image) dropBitmaps() error {
-	if im.hdr.autoclear&autoclearBitmaps == 0 {
-		return nil
-	}
-	return im.setFeatures(offAutoclear, &im.hdr.autoclear, im.hdr.autoclear&^autoclearBitmaps)
+func (b *bitmapEntry) encodedSize() int64 {
+	return int64(bitmapEntrySize+len(b.extra)+len(b.name)+7) &^ 7
 }
 
-// bitmapFields are the bitmaps in the words of info; nil if there are none.
+// setBitmapDirectory makes the header say where the directory is, durably; size 0 is none.
+// The extension comes last, where QEMU writes it: so none of the others moves.
+func (im *Image) setBitmapDirectory(count int, off, size int64) error {
+	h := *im.hdr
+	if size == 0 {
+		h.setExtension(extBitmaps, nil)
+		h.autoclear &^= autoclearBitmaps
+		return im.rewriteHeader(&h)
+	}
+	data := make([]byte, bitmapsExtensionSize)
+	binary.BigEndian.PutUint32(data[bitmapsCount:], uint32(count))
+	binary.BigEndian.PutUint64(data[bitmapsDirectorySize:], uint64(size))
+	binary.BigEndian.PutUint64(data[bitmapsDirectoryStart:], uint64(off))
+	if h.extensionData(extBitmaps) != nil {
+		h.setExtension(extBitmaps, data)
+	} else {
+		h.extensions = append(h.extensions[:len(h.extensions):len(h.extensions)], extension{extBitmaps, data})
+	}
+	h.autoclear |= autoclearBitmaps
+	return im.rewriteHeader(&h)
+}
+
+// bitmapFields are the bitmaps in the words of info; nil if there are none. mu is held.
 func (im *Image) bitmapFields() []any {
-	if !im.hdr.hasBitmaps() {
-		return nil
-	}
-	list, err := im.readBitmaps()
-	if err != nil {
-		return nil
-	}
 	var out []any
-	for _, b := range list {
+	for _, b := range im.bitmaps {
 		flags := []any{}
 		if b.flags&bitmapInUse != 0 {
 			flags = append(flags, "in-use")
@@ -186,4 +192,9 @@ func (im *Image) bitmapFields() []any {
 		out = append(out, append(fields, blockdev.InfoField{Key: "granularity", Value: int64(1) << b.granularity}))
 	}
 	return out
+}
+
+// bitmapError words what is wrong with a bitmap.
+func (im *Image) bitmapError(kind error, format string, args ...any) error {
+	return blockdev.Errorf(kind, "bitmap", im.name, "%s", fmt.Sprintf(format, args...))
 }

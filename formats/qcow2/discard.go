@@ -14,7 +14,7 @@ func (im *Image) WriteZeroes(off, n int64, flags blockdev.ZeroFlags) error {
 	if !im.mode.Unmap {
 		flags &^= blockdev.ZeroMayUnmap
 	}
-	return im.zeroGuest(off, n, flags)
+	return im.tracked(off, n, func() error { return im.zeroGuest(off, n, flags) })
 }
 
 func (im *Image) zeroGuest(off, n int64, flags blockdev.ZeroFlags) error {
@@ -161,7 +161,7 @@ func (im *Image) Discard(off, n int64) error {
 	if err := im.checkRange("discard", off, n); err != nil || !im.mode.Unmap {
 		return err
 	}
-	return im.discardGuest(off, n, discardRequest)
+	return im.tracked(off, n, func() error { return im.discardGuest(off, n, discardRequest) })
 }
 
 func (im *Image) discardGuest(off, n int64, reason discardReason) error {

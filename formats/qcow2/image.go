@@ -36,6 +36,7 @@ type Image struct {
 	deflaters   deflaters
 	// refersBacking tells if the header names a backing file.
 	refersBacking atomic.Bool
+	tracker       atomic.Pointer[tracker] // of enabled bitmaps; nil for none
 
 	ranges   *rangeLock
 	commitMu sync.Mutex
@@ -54,6 +55,12 @@ type Image struct {
 	snapshotBytes int64 // of the snapshot table
 	suspect       bool  // refcounts are wrong since an error: they are rebuilt at the end
 	closed        bool
+
+	bitmaps        []*bitmap
+	bitmapsStored  []bitmapEntry // the directory in the file
+	bitmapsChanged bool          // bitmaps are to be stored
+	bitmapsMarked  bool          // the file calls the enabled ones in use
+
 	// unrepaired: opened for a check although it is dirty or corrupt. It stays marked so
 	// until a check leaves it clean.
 	unrepaired bool
@@ -79,6 +86,7 @@ var (
 	_ blockdev.Snapshotter   = (*Image)(nil)
 	_ blockdev.SnapshotUsage = (*Image)(nil)
 	_ blockdev.VMStateStore  = (*Image)(nil)
+	_ blockdev.BitmapStore   = (*Image)(nil)
 	_ blockdev.Checker       = (*Image)(nil)
 	_ blockdev.Informer      = (*Image)(nil)
 	_ blockdev.Measurer      = (*Image)(nil)
@@ -151,7 +159,10 @@ func (im *Image) loadTables() error {
 		return err
 	}
 	im.l1 = l1Table{off: h.l1Offset, entries: l1, dirty: map[int]struct{}{}}
-	return im.loadSnapshots()
+	if err := im.loadSnapshots(); err != nil {
+		return err
+	}
+	return im.openBitmaps()
 }
 
 // readEntries reads a table of n 8-byte entries, whose size the header's check limits.
@@ -195,12 +206,8 @@ func (im *Image) prepareHeader() error {
 	}
 	// Section "Header", autoclear_features: what we do not keep up to date must not be
 	// taken for valid after we have written.
-	keep, err := im.suspendBitmaps()
-	if err != nil {
-		return err
-	}
 	autoclear := uint64(0)
-	if keep {
+	if im.prepareBitmaps() {
 		autoclear = autoclearBitmaps
 	}
 	if im.hdr.autoclear == autoclear {
@@ -318,6 +325,9 @@ func (im *Image) stopWriting() error {
 		}
 	}
 	if err := im.commitAll(); err != nil {
+		return err
+	}
+	if err := im.stopTracking(); err != nil {
 		return err
 	}
 	if !im.unrepaired {

@@ -43,6 +43,9 @@ func (im *Image) resize(size int64) error {
 		if err := im.commitAll(); err != nil {
 			return err
 		}
+		if err := im.prepareBitmapsForResize(size); err != nil {
+			return err
+		}
 		if size < old {
 			if err := im.setDisk(im.l1.off, len(im.l1.entries), size); err != nil {
 				return err
@@ -231,11 +234,6 @@ func (im *Image) setDisk(l1Offset int64, l1Size int, size int64) error {
 	if l1Size > maxL1Bytes/8 {
 		return fmt.Errorf("qcow2: L1 table of %d entries", l1Size)
 	}
-	if size != im.hdr.size {
-		if err := im.dropBitmaps(); err != nil {
-			return err
-		}
-	}
 	h := *im.hdr
 	h.size, h.l1Offset, h.l1Size = size, l1Offset, uint32(l1Size)
 	var b [offRefTableOffset - offSize]byte
@@ -248,5 +246,5 @@ func (im *Image) setDisk(l1Offset int64, l1Size int, size int64) error {
 	}
 	*im.hdr = h
 	im.size.Store(size)
-	return nil
+	return im.resizeBitmaps(size)
 }

@@ -105,6 +105,10 @@ func (im *Image) ApplySnapshot(id string) error {
 		if err != nil {
 			return err
 		}
+		if len(im.bitmaps) > 0 {
+			// They could not tell what the snapshot changes.
+			return blockdev.Errorf(blockdev.ErrInUse, "snapshot", im.name, "Device has active dirty bitmaps")
+		}
 		return im.changeSharing(func() error { return im.applySnapshot(s) })
 	})
 }

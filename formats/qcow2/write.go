@@ -16,7 +16,8 @@ func (im *Image) WriteAt(p []byte, off int64) (int, error) {
 	if err := im.checkRange("write", off, int64(len(p))); err != nil {
 		return 0, err
 	}
-	if err := im.writeGuest(p, off); err != nil {
+	err := im.tracked(off, int64(len(p)), func() error { return im.writeGuest(p, off) })
+	if err != nil {
 		return 0, err
 	}
 	return len(p), nil

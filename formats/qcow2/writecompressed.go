@@ -45,11 +45,13 @@ func (im *Image) PrepareCompressed(p []byte, off int64) (write func() error, err
 		return nil, err
 	}
 	if data == nil {
-		return func() error { return im.writeGuest(p, off) }, nil
+		return func() error {
+			return im.tracked(off, n, func() error { return im.writeGuest(p, off) })
+		}, nil
 	}
 	return func() error {
 		defer im.deflaters.recycle(data)
-		return im.writePacked(*data, off)
+		return im.tracked(off, n, func() error { return im.writePacked(*data, off) })
 	}, nil
 }
 

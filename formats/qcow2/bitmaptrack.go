@@ -1,0 +1,196 @@
+package qcow2
+
+import (
+	"encoding/binary"
+	"errors"
+	"sync/atomic"
+
+	"github.com/qmon/qmon/blockdev"
+)
+
+// Enabled bitmaps follow the guest's writes in memory. Before the first one the file is
+// made to call them in use, which is to say out of date: section "Bitmap directory". When
+// the image is closed they are stored, and are in use no more.
+
+// tracker is the enabled bitmaps as the writers of guest data see them.
+type tracker struct {
+	// ready is set when the bitmaps are loaded and the file calls them in use.
+	ready atomic.Bool
+	list  []*blockdev.DirtyBitmap
+}
+
+// openBitmaps reads the directory. Bitmaps that cannot be understood are as good as none:
+// what the header says of them is left alone until somebody writes.
+func (im *Image) openBitmaps() error {
+	if !im.hdr.hasBitmaps() {
+		return nil
+	}
+	list, err := im.readBitmaps()
+	if errors.Is(err, blockdev.ErrCorrupt) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	im.bitmapsStored = list
+	for _, b := range list {
+		im.bitmaps = append(im.bitmaps, &bitmap{bitmapEntry: b})
+	}
+	return nil
+}
+
+// prepareBitmaps gets ready for writing. It tells if the bitmaps stay valid; else the
+// autoclear bit has to go.
+func (im *Image) prepareBitmaps() bool {
+	if len(im.bitmapsStored) == 0 {
+		return false
+	}
+	// What the header calls the directory may be another table.
+	if off, size, _ := im.bitmapDirectory(); im.metadataAt(off, size) != "" {
+		im.bitmaps, im.bitmapsStored = nil, nil
+		return false
+	}
+	if !im.mode.Check { // repairs leave guest data alone
+		im.updateTracker()
+	}
+	return true
+}
+
+// updateTracker makes the tracker of the bitmaps that are enabled now. It is not ready if
+// there is one that the last was not ready for. mu is held.
+func (im *Image) updateTracker() {
+	var t *tracker
+	ready := true
+	for _, b := range im.bitmaps {
+		if !b.enabled() || b.flags&bitmapInUse != 0 {
+			continue
+		}
+		if t == nil {
+			t = &tracker{}
+		}
+		ready = ready && b.dirty != nil
+		t.list = append(t.list, b.dirty)
+	}
+	if t != nil {
+		t.ready.Store(ready && im.bitmapsMarked)
+	}
+	im.tracker.Store(t)
+}
+
+// tracked runs a change of guest data. The range is dirty from before it, for those who
+// store a bitmap meanwhile, until after it, for those who have read the old data meanwhile
+// and cleared the bitmap.
+func (im *Image) tracked(off, n int64, change func() error) error {
+	if t := im.tracker.Load(); t != nil && !t.ready.Load() {
+		if err := im.startTracking(); err != nil {
+			return err
+		}
+	}
+	im.setDirtyBits(off, n)
+	err := change()
+	im.setDirtyBits(off, n)
+	return err
+}
+
+func (im *Image) setDirtyBits(off, n int64) {
+	t := im.tracker.Load()
+	if t == nil || !t.ready.Load() {
+		return
+	}
+	for _, d := range t.list {
+		d.Set(off, n)
+	}
+}
+
+// startTracking loads the enabled bitmaps and has the file call them in use. One that
+// cannot be loaded stays so: it is inconsistent.
+func (im *Image) startTracking() error {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	if err := im.markBitmaps(func(b *bitmapEntry) bool { return b.flags&bitmapAuto != 0 }); err != nil {
+		return err
+	}
+	for _, b := range im.bitmaps {
+		if !b.enabled() || b.flags&bitmapInUse != 0 {
+			continue
+		}
+		err := im.checkConsistent(b)
+		if err == nil {
+			err = im.loadBitmap(b)
+		}
+		if err != nil {
+			b.flags |= bitmapInUse
+			continue
+		}
+		b.unsaved = true
+	}
+	im.bitmapsChanged, im.bitmapsMarked = true, true
+	im.updateTracker()
+	return nil
+}
+
+// markBitmaps sets the flag "in use" of those bitmaps in the file's directory. mu is held.
+func (im *Image) markBitmaps(which func(*bitmapEntry) bool) error {
+	changed := false
+	for i := range im.bitmapsStored {
+		b := &im.bitmapsStored[i]
+		if b.flags&bitmapInUse != 0 || !which(b) {
+			continue
+		}
+		var flags [4]byte
+		binary.BigEndian.PutUint32(flags[:], b.flags|bitmapInUse)
+		if _, err := im.file.WriteAt(flags[:], b.off+bitmapFlags); err != nil {
+			return err
+		}
+		b.flags |= bitmapInUse
+		changed = true
+	}
+	if !changed {
+		return nil
+	}
+	return im.file.Flush()
+}
+
+// prepareBitmapsForResize loads all bitmaps and has the file call them in use: their
+// tables will be of the wrong length. mu is held.
+func (im *Image) prepareBitmapsForResize(size int64) error {
+	if size == 0 && len(im.bitmaps) > 0 {
+		return im.bitmapError(blockdev.ErrNotSupported, "An empty disk cannot have bitmaps")
+	}
+	for _, b := range im.bitmaps {
+		if err := im.checkConsistent(b); err != nil {
+			return err
+		}
+		if err := im.loadBitmap(b); err != nil {
+			return err
+		}
+		if _, err := blockdev.NewDirtyBitmap(size, b.dirty.Granularity()); err != nil {
+			return err
+		}
+	}
+	return im.markBitmaps(func(*bitmapEntry) bool { return true })
+}
+
+// resizeBitmaps makes the bitmaps as long as the disk has become. mu is held.
+func (im *Image) resizeBitmaps(size int64) error {
+	for _, b := range im.bitmaps {
+		if b.dirty == nil || b.dirty.Size() == size {
+			continue // only the L1 table moved
+		}
+		if err := b.dirty.Resize(size); err != nil {
+			return err
+		}
+		b.unsaved, im.bitmapsChanged = true, true
+	}
+	return nil
+}
+
+// stopTracking stores the bitmaps. commitMu and mu are held.
+func (im *Image) stopTracking() error {
+	if err := im.storeBitmaps(); err != nil {
+		return err
+	}
+	im.tracker.Store(nil)
+	im.bitmapsMarked = false
+	return im.commitAll()
+}
