@@ -131,7 +131,7 @@ func (im *Image) checkNewBitmap(name string) error {
 		return im.bitmapError(blockdev.ErrInvalid, "Bitmap name cannot be empty")
 	case im.findBitmap(name) >= 0:
 		return im.bitmapError(blockdev.ErrExists, "Bitmap already exists: %s", name)
-	case im.version < 3:
+	case im.version.Load() < 3:
 		return cannot("Cannot store dirty bitmaps in qcow2 v2 files")
 	case len(name) > maxBitmapName:
 		return cannot("Name length exceeds maximum (1023 characters)")
