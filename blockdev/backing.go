@@ -3,6 +3,7 @@ package blockdev
 import (
 	"context"
 	"os"
+	"path/filepath"
 )
 
 // chainKey finds the chain that is being opened in a context.
@@ -31,6 +32,12 @@ func (g *Graph) follow(ctx context.Context, ref Reference, file *Vertex, o OpenO
 		c.file = file.Node
 		if above.holds(c.file) {
 			return nil, Errorf(ErrInvalid, "open", ref.Parent, "Backing file '%s' creates an infinite loop.", ref.Parent)
+		}
+	}
+	if file != nil && !filepath.IsAbs(ref.Name) {
+		var err error
+		if ref.Parent, err = file.BaseName(); err != nil {
+			return nil, err
 		}
 	}
 	if c.depth > MaxBackingChain {
@@ -112,9 +119,6 @@ func (p *opening) backingVertex(ctx context.Context, v *Vertex, ref Reference, n
 		return nil, nil
 	}
 	ref.Kind = RefBacking
-	if ref.Parent == "" {
-		ref.Parent = v.file.Filename
-	}
 	return p.g.follow(ctx, ref, v.file, p.o, below)
 }
 

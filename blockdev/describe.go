@@ -38,19 +38,65 @@ func protocolObject(d *Driver, o Options) map[string]any {
 	return obj
 }
 
-// describe is the name of a format node: its file's if nothing else is needed to open it
-// again, else a description. withBacking says that the image itself does not name the
-// backing node that it has.
+// describe is the name of a node over others: its file's if nothing else is needed to open
+// it again, or one that its driver makes, else a description. withBacking says that the
+// image itself does not name the backing node that it has.
 func (v *Vertex) describe(withBacking bool) string {
-	if !withBacking && len(v.strongOptions()) == 0 && !strings.HasPrefix(v.file.Filename, "json:") {
-		return v.file.Filename
+	if name := v.plainName(); name != "" && !withBacking {
+		return name
 	}
 	return "json:" + formatObject(v.object(withBacking))
 }
 
+// plainName is the file name that opens v again, "" if there is none.
+func (v *Vertex) plainName() string {
+	var names []string
+	for _, c := range v.namedChildren() {
+		if strings.HasPrefix(c.vertex.Filename, "json:") {
+			return ""
+		}
+		names = append(names, c.vertex.Filename)
+	}
+	own := v.strongOptions()
+	_, filter := v.Node.(Filter)
+	switch {
+	case v.Driver.FormatFilename != nil:
+		return v.Driver.FormatFilename(own, names)
+	case filter || v.file == nil || len(own) > 0 || len(names) > 1:
+		return ""
+	}
+	return v.file.Filename
+}
+
+// BaseName is the name of the file that v's bytes are in, past all that lies between:
+// names in an image are relative to its directory. ErrNotSupported if it has no such name.
+func (v *Vertex) BaseName() (string, error) {
+	for v.file != nil {
+		v = v.file
+	}
+	if strings.HasPrefix(v.Filename, "json:") {
+		return "", Errorf(ErrNotSupported, "open", v.Filename, "Cannot generate a base directory for %s nodes", v.driverName())
+	}
+	return v.Filename, nil
+}
+
+// namedChildren are the children that options can describe, the one with the bytes first.
+func (v *Vertex) namedChildren() []childVertex {
+	var out []childVertex
+	if c, ok := v.Driver.fileChild(); ok && v.file != nil {
+		out = append(out, childVertex{c.Name, v.file})
+	}
+	for _, c := range v.others {
+		if c.name != "" {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
 // strongOptions are the driver's own options that v was opened with.
-func (v *Vertex) strongOptions() map[string]any {
-	out := map[string]any{}
+func (v *Vertex) strongOptions() Options {
+	out := Options{}
 	for k, s := range v.Options {
 		if _, ok := v.Driver.OpenOptions.Lookup(k); ok && !weakOptions[k] {
 			out[k] = s
@@ -64,15 +110,25 @@ func (v *Vertex) object(withBacking bool) map[string]any {
 	if v.Driver == nil {
 		return map[string]any{"node-name": v.Name}
 	}
-	if v.file == nil {
+	if v.Driver.Protocol {
 		if text, ok := strings.CutPrefix(v.Filename, "json:"); ok {
 			return map[string]any{"": json.RawMessage(text)}
 		}
 		return map[string]any{"driver": v.Driver.Name, "filename": v.Filename}
 	}
-	obj := v.strongOptions()
-	obj["driver"] = v.Driver.Name
-	obj["file"] = v.file.object(false)
+	obj := map[string]any{"driver": v.Driver.Name}
+	for k, s := range v.strongOptions() {
+		obj[k] = s
+	}
+	for _, c := range v.namedChildren() {
+		list, _, inList := strings.Cut(c.name, ".")
+		if !inList {
+			obj[c.name] = c.vertex.object(false)
+			continue
+		}
+		members, _ := obj[list].([]any)
+		obj[list] = append(members, c.vertex.object(false))
+	}
 	if withBacking {
 		obj["backing"] = any(nil)
 		if v.backing != nil {
@@ -90,6 +146,17 @@ func formatObject(v any) string {
 }
 
 func writeJSON(b *strings.Builder, v any) {
+	if list, ok := v.([]any); ok {
+		b.WriteByte('[')
+		for i, e := range list {
+			if i > 0 {
+				b.WriteString(", ")
+			}
+			writeJSON(b, e)
+		}
+		b.WriteByte(']')
+		return
+	}
 	obj, ok := v.(map[string]any)
 	if !ok {
 		b.Write(marshal(v))

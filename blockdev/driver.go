@@ -11,8 +11,11 @@ import (
 type Driver struct {
 	// Name as in QEMU: "file", "qcow2".
 	Name string
-	// Protocol drivers hold bytes themselves; all others have a child named "file".
+	// Protocol drivers hold bytes themselves; all others have children.
 	Protocol bool
+	// Children are the nodes below one of this driver. nil is one child named "file". The
+	// first that is no list holds the bytes, see [Vertex.File].
+	Children []Child
 	// Prefixes are the file name prefixes (without colon) that select this protocol.
 	Prefixes []string
 	// Probe scores how surely head, the first bytes of a file (at most ProbeSize), is an
@@ -28,8 +31,23 @@ type Driver struct {
 	Open func(ctx context.Context, r OpenRequest) (Node, error)
 	// Create makes an image; nil if the driver cannot.
 	Create func(ctx context.Context, r CreateRequest) error
-	// ParseFilename turns a file name with one of Prefixes into options; nil for none.
+	// ParseFilename turns a file name with one of Prefixes into options; nil for none. The
+	// name of a child is the option that is called after it, with "x-" before.
 	ParseFilename func(filename string) (Options, error)
+	// FormatFilename is the reverse: the file name that opens a node with the given options
+	// over children of these names, "" if no name says it all. nil for none.
+	FormatFilename func(own Options, children []string) string
+}
+
+// Child is a kind of node below another. Options describe it behind its name and a dot
+// ("file.driver"), or name a node of the graph ("file").
+type Child struct {
+	Name string
+	// List children are any number, counted from 0: "children.0", "children.1".
+	List bool
+	// Image children are images of any format; all others hold bytes, so that a file name
+	// alone describes them.
+	Image bool
 }
 
 // ProbeSize is how many bytes Probe is shown at most, the same as QEMU's.
@@ -39,13 +57,19 @@ const ProbeSize = 2048
 type OpenRequest struct {
 	// Filename as the user, or the image that refers to it, wrote it.
 	Filename string
-	// File is the opened child of a format or filter, nil for protocols.
+	// File is the opened child with the bytes, nil for protocols.
 	File Node
 	// Options are validated against OpenOptions.
 	Options Values
 	Mode    Mode
 	// Probed is set where the format was guessed from the contents of File.
 	Probed bool
+	// OpenChild opens a further child by its name ("raw", "children.0"), nil if the options
+	// do not describe it. The node belongs to the graph: do not close it.
+	OpenChild func(ctx context.Context, name string) (Node, error)
+	// ListLength is how many children of a list are described, -1 if they are not counted
+	// from 0 without a gap.
+	ListLength func(name string) int
 	// OpenReference opens another file that the image names, through the gate. The node
 	// returned belongs to the graph: do not close it.
 	OpenReference func(ctx context.Context, ref Reference) (Node, error)

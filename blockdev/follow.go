@@ -35,8 +35,11 @@ func ResolveReference(ref Reference) (string, error) {
 				"reference to '%s' is not followed: an image may name plain files only, not '%s:'", ref.Name, prefix)
 		}
 	}
-	if filepath.IsAbs(ref.Name) || strings.HasPrefix(ref.Parent, "json:") {
+	if filepath.IsAbs(ref.Name) {
 		return ref.Name, nil
+	}
+	if strings.HasPrefix(ref.Parent, "json:") {
+		return "", Errorf(ErrNotSupported, "open", ref.Parent, "Cannot generate a base directory for '%s'", ref.Parent)
 	}
 	dir := ref.Parent[:strings.LastIndexAny(ref.Parent, dirSeparators)+1]
 	return dir + ref.Name, nil

@@ -33,12 +33,12 @@ type Vertex struct {
 	// Probed is set where the format was guessed from the contents.
 	Probed bool
 
-	graph    *Graph
-	mode     Mode
-	refs     int
-	file     *Vertex   // child with the bytes, nil for protocols
-	backing  *Vertex   // what Backed.Backing is, nil for none
-	children []*Vertex // every other child that this vertex holds a reference to
+	graph   *Graph
+	mode    Mode
+	refs    int
+	file    *Vertex       // child with the bytes, nil for protocols
+	backing *Vertex       // what Backed.Backing is, nil for none
+	others  []childVertex // every other child that this vertex holds a reference to
 
 	detectZeroes DetectZeroes
 	temporary    string // file to remove once the node is closed, "" for none
@@ -88,10 +88,13 @@ func firstError(errs []error) error {
 // below lists every vertex that v holds a reference to. The graph is locked.
 func (v *Vertex) below() []*Vertex {
 	var out []*Vertex
-	for _, c := range append([]*Vertex{v.backing, v.file}, v.children...) {
+	for _, c := range []*Vertex{v.backing, v.file} {
 		if c != nil {
 			out = append(out, c)
 		}
+	}
+	for _, c := range v.others {
+		out = append(out, c.vertex)
 	}
 	return out
 }
@@ -159,23 +162,43 @@ func (v *Vertex) ReopenWritable(writable bool) error {
 		return Errorf(ErrNotSupported, "reopen", v.Filename,
 			"Driver '%s' does not support reopening files", v.driverName())
 	}
-	// The file is writable before its user writes, and as long as it may.
-	if writable && v.file != nil {
-		if err := v.file.ReopenWritable(true); err != nil {
+	// The children are writable before their user writes, and as long as it may.
+	if writable {
+		if err := v.reopenChildren(true); err != nil {
 			return err
 		}
 	}
 	if err := r.ReopenWritable(writable); err != nil {
-		if writable && v.file != nil {
-			return firstError([]error{err, v.file.ReopenWritable(false)})
+		if writable {
+			return firstError([]error{err, v.reopenChildren(false)})
 		}
 		return err
 	}
 	v.graph.mu.Lock()
 	v.mode.Writable = writable
 	v.graph.mu.Unlock()
-	if !writable && v.file != nil {
-		return v.file.ReopenWritable(false)
+	if !writable {
+		return v.reopenChildren(false)
+	}
+	return nil
+}
+
+// reopenChildren is ReopenWritable for all that hold v's bytes.
+func (v *Vertex) reopenChildren(writable bool) error {
+	children := v.others
+	if v.file != nil {
+		children = append([]childVertex{{vertex: v.file}}, children...)
+	}
+	for i, c := range children {
+		err := c.vertex.ReopenWritable(writable)
+		if err == nil {
+			continue
+		}
+		errs := []error{err}
+		for _, done := range children[:i] {
+			errs = append(errs, done.vertex.ReopenWritable(!writable))
+		}
+		return firstError(errs)
 	}
 	return nil
 }

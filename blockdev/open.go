@@ -129,7 +129,7 @@ type opening struct {
 	opts   Options // the node's own, and those of children that are not described yet
 	common commonOptions
 	file   *Vertex
-	refs   []*Vertex // opened for the driver through the gate
+	others []childVertex // opened for the driver beside file
 	driver *Driver
 	probed bool
 	// described is set if the backing file was given by the user, not by the image.
@@ -153,6 +153,7 @@ func (g *Graph) open(ctx context.Context, name *fileName, o OpenOptions) (*Verte
 		return p.openProtocol(ctx, name)
 	}
 	if err := p.openFile(ctx, name); err != nil {
+		p.abandon()
 		return nil, err
 	}
 	v, err := p.openFormat(ctx)
@@ -168,9 +169,9 @@ func (g *Graph) open(ctx context.Context, name *fileName, o OpenOptions) (*Verte
 
 // abandon closes what was opened for a vertex that will not be.
 func (p *opening) abandon() {
-	for _, c := range append(p.refs, p.file) {
-		if c != nil {
-			_ = c.Unref() // the reason for giving up is reported instead
+	for _, c := range append(p.others, childVertex{vertex: p.file}) {
+		if c.vertex != nil {
+			_ = c.vertex.Unref() // the reason for giving up is reported instead
 		}
 	}
 }
@@ -199,56 +200,11 @@ func (p *opening) openProtocol(ctx context.Context, name *fileName) (*Vertex, er
 	return p.vertex(node)
 }
 
-// openFile opens the child with the bytes: by name, by description, or a node that exists.
-func (p *opening) openFile(ctx context.Context, name *fileName) error {
-	below := p.opts.Sub("file")
-	node, isRef := p.opts.Take("file")
-	switch {
-	case isRef && len(below) > 0:
-		return Errorf(ErrInvalid, "open", "", "Cannot reference an existing block device with additional options or a new filename")
-	case isRef:
-		v, err := p.g.reference(node)
-		p.file = v
-		return err
-	case name == nil && len(below) == 0 && p.driver == nil:
-		return Errorf(ErrInvalid, "open", "", "Must specify either driver or file")
-	case name == nil && len(below) == 0:
-		return Errorf(ErrInvalid, "open", "", `A block device must be specified for "file"`)
-	}
-	if _, twice := below["filename"]; twice && name != nil {
-		return Errorf(ErrInvalid, "open", "", "Can't specify 'file' and 'filename' options at the same time")
-	}
-	o := OpenOptions{Options: below, Mode: p.o.Mode, Gate: p.o.Gate}
-	if _, ok := below["driver"]; !ok {
-		if name == nil {
-			name = plainFile(below["filename"])
-		}
-		d, err := name.lookup()
-		if err != nil {
-			return err
-		}
-		o.Driver = d.Name
-	}
-	v, err := p.g.open(ctx, name, o)
-	p.file = v
-	return err
-}
-
-// reference finds a node that options name, and adds a user to it.
-func (g *Graph) reference(name string) (*Vertex, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	v := g.find(name)
-	if v == nil {
-		return nil, Errorf(ErrNotFound, "open", "", "Cannot find device='%s' nor node-name='%s'", name, name)
-	}
-	v.refs++
-	return v, nil
-}
-
 // openFormat opens the format over p.file, probing for it if need be, and its backing.
 func (p *opening) openFormat(ctx context.Context) (*Vertex, error) {
-	p.text = p.file.Filename
+	if p.file != nil {
+		p.text = p.file.Filename
+	}
 	if p.driver == nil {
 		d, err := ProbeFormat(p.file.Node, p.file.Filename)
 		if err != nil {
@@ -260,16 +216,18 @@ func (p *opening) openFormat(ctx context.Context) (*Vertex, error) {
 	if err != nil {
 		return nil, p.optionError(err)
 	}
-	if p.o.Mode.Writable && !p.file.Mode().Writable {
-		p.o.Mode.Writable = false // the file fell back, or the node named is read-only
-		if !p.o.Mode.AutoReadOnly {
-			return nil, Errorf(ErrReadOnly, "open", p.text, "Block node is read-only")
+	r := OpenRequest{
+		Filename: p.text, Options: values, Probed: p.probed,
+		OpenChild: p.openOther, ListLength: p.listLength, OpenReference: p.openReference,
+	}
+	if p.file != nil {
+		r.File = p.file.Node
+		if err := p.followMode(p.file); err != nil {
+			return nil, err
 		}
 	}
-	node, err := p.driver.Open(ctx, OpenRequest{
-		Filename: p.text, File: p.file.Node, Options: values, Mode: p.o.Mode, Probed: p.probed,
-		OpenReference: p.openReference,
-	})
+	r.Mode = p.o.Mode
+	node, err := p.driver.Open(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -277,7 +235,7 @@ func (p *opening) openFormat(ctx context.Context) (*Vertex, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.file, p.refs = nil, nil // v's now
+	p.file, p.others = nil, nil // v's now
 	if err := p.openBacking(ctx, v); err != nil {
 		_ = v.Unref() // the reason for giving up is reported instead
 		return nil, err
@@ -286,11 +244,26 @@ func (p *opening) openFormat(ctx context.Context) (*Vertex, error) {
 	return v, nil
 }
 
-// formatOptions are the driver's own: those of the backing file stay out.
+// followMode makes the node read-only where its child is: the file fell back, or the node
+// named is read-only.
+func (p *opening) followMode(child *Vertex) error {
+	if !p.o.Mode.Writable || child.Mode().Writable {
+		return nil
+	}
+	p.o.Mode.Writable = false
+	if !p.o.Mode.AutoReadOnly {
+		return Errorf(ErrReadOnly, "open", p.text, "Block node is read-only")
+	}
+	return nil
+}
+
+// formatOptions are the driver's own: those of its children stay out.
 func (p *opening) formatOptions() Options {
 	own := p.opts.Clone()
-	own.Sub("backing")
-	own.Take("backing")
+	for _, c := range append(p.driver.children(), Child{Name: "backing"}) {
+		own.Sub(c.Name)
+		own.Take(c.Name)
+	}
 	return own
 }
 
@@ -300,7 +273,7 @@ func (p *opening) openReference(ctx context.Context, ref Reference) (Node, error
 	if err != nil {
 		return nil, err
 	}
-	p.refs = append(p.refs, v)
+	p.others = append(p.others, childVertex{vertex: v})
 	return v.Node, nil
 }
 
@@ -308,7 +281,7 @@ func (p *opening) openReference(ctx context.Context, ref Reference) (Node, error
 func (p *opening) vertex(node Node) (*Vertex, error) {
 	v := &Vertex{
 		Node: node, Driver: p.driver, Options: p.o.Options.Clone(), Probed: p.probed,
-		mode: p.o.Mode, file: p.file, children: p.refs, detectZeroes: p.common.detectZeroes,
+		mode: p.o.Mode, file: p.file, others: p.others, detectZeroes: p.common.detectZeroes,
 	}
 	if r, ok := node.(interface{ Writable() bool }); ok {
 		v.mode.Writable = r.Writable()
@@ -351,7 +324,7 @@ func (g *Graph) snapshotVertex(v *Vertex, id string) (*Vertex, error) {
 	}
 	out := &Vertex{
 		Node: node, Driver: v.Driver, Filename: v.Filename, Options: v.Options, Probed: v.Probed,
-		mode: v.mode, children: []*Vertex{v},
+		mode: v.mode, others: []childVertex{{vertex: v}},
 	}
 	out.mode.Writable = false
 	if err := g.insert(out, ""); err != nil {

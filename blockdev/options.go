@@ -61,6 +61,7 @@ const (
 	OptInt               // an unsigned number
 	OptSize              // a number of bytes, with suffix
 	OptEnum              // one of Option.Enum
+	OptTree              // Options: all that is below the name, as it was given
 )
 
 // Option describes one option of a driver. The table of a driver's options drives
@@ -76,17 +77,17 @@ type Option struct {
 // OptionTable is a driver's options, in the order help shows them.
 type OptionTable []Option
 
-// Lookup finds an option by name.
+// Lookup finds an option by name; a tree by every name in it.
 func (t OptionTable) Lookup(name string) (Option, bool) {
 	for _, o := range t {
-		if o.Name == name {
+		if o.Name == name || o.Type == OptTree && strings.HasPrefix(name, o.Name+".") {
 			return o, true
 		}
 	}
 	return Option{}, false
 }
 
-// Values are validated options: string, bool, int64 by option type.
+// Values are validated options: string, bool, int64, Options by option type.
 type Values map[string]any
 
 // Parse validates o against the table; absent options get their default, or stay absent.
@@ -96,6 +97,10 @@ func (t OptionTable) Parse(o Options) (Values, error) {
 		opt, ok := t.Lookup(k)
 		if !ok {
 			return nil, Errorf(ErrInvalid, "", "", "Invalid parameter '%s'", k)
+		}
+		if opt.Type == OptTree {
+			v.addToTree(opt.Name, strings.TrimPrefix(strings.TrimPrefix(k, opt.Name), "."), o[k])
+			continue
 		}
 		val, err := opt.parse(o[k])
 		if err != nil {
@@ -114,6 +119,15 @@ func (t OptionTable) Parse(o Options) (Values, error) {
 		v[opt.Name] = val
 	}
 	return v, nil
+}
+
+func (v Values) addToTree(name, key, value string) {
+	tree, ok := v[name].(Options)
+	if !ok {
+		tree = Options{}
+		v[name] = tree
+	}
+	tree[key] = value
 }
 
 func (o Option) parse(s string) (any, error) {

@@ -3,7 +3,7 @@ package img
 import (
 	"context"
 	"errors"
-	"strings"
+	"path/filepath"
 
 	"github.com/qmon/qmon/blockdev"
 )
@@ -179,7 +179,16 @@ func (info *Info) addBacking(v *blockdev.Vertex, ref blockdev.Reference) {
 	}
 	info.BackingFilename = ref.Name
 	info.BackingFormat = ref.Format
-	info.FullBackingFilename = resolve(fileName(v), ref.Name)
+	info.FullBackingFilename = resolveIn(v, ref.Name)
+}
+
+// resolveIn is the path that name means in the image v, "" if it cannot be told.
+func resolveIn(v *blockdev.Vertex, name string) string {
+	parent, err := v.BaseName()
+	if err != nil && !filepath.IsAbs(name) {
+		return ""
+	}
+	return resolve(parent, name)
 }
 
 // resolve is the path that name means in the image parent. A name that no gate follows is
@@ -190,16 +199,6 @@ func resolve(parent, name string) string {
 		return name
 	}
 	return path
-}
-
-// fileName is the plain name of the file that holds v, also where v needs a description.
-func fileName(v *blockdev.Vertex) string {
-	for w := v; w != nil; w = w.File() {
-		if !strings.HasPrefix(w.Filename, "json:") {
-			return w.Filename
-		}
-	}
-	return v.Filename
 }
 
 // allocatedSize asks v, or the files that it keeps its bytes in.

@@ -50,7 +50,11 @@ func (info *Info) writeBacking(b *strings.Builder) {
 		return
 	}
 	fmt.Fprintf(b, "backing file: %s", info.BackingFilename)
-	if info.FullBackingFilename != info.BackingFilename {
+	switch info.FullBackingFilename {
+	case info.BackingFilename:
+	case "":
+		b.WriteString(" (cannot determine actual path)")
+	default:
 		fmt.Fprintf(b, " (actual path: %s)", info.FullBackingFilename)
 	}
 	b.WriteByte('\n')

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/internal/rangelock"
 )
 
 // Image is an opened qcow2 image: a [blockdev.Node].
@@ -38,7 +39,7 @@ type Image struct {
 	refersBacking atomic.Bool
 	tracker       atomic.Pointer[tracker] // of enabled bitmaps; nil for none
 
-	ranges   *rangeLock
+	ranges   *rangelock.Lock
 	commitMu sync.Mutex
 
 	mu            sync.RWMutex // guards all below
@@ -132,7 +133,7 @@ func newImage(r blockdev.OpenRequest, hdr *header, o openOptions) *Image {
 		refWidth:     refWidth(hdr.refcountOrder),
 
 		compression: hdr.compression,
-		ranges:      newRangeLock(),
+		ranges:      rangelock.New(),
 		hdr:         hdr,
 		l2Cache:     newTableCache(r.File, r.Filename, "L2 table", cs, o.l2CacheSize),
 		refCache:    newTableCache(r.File, r.Filename, "Refcount block", cs, o.refcountCacheSize),
@@ -296,7 +297,7 @@ func (im *Image) lost() error {
 // Close writes everything back. The node must not be in use any more. After a failure it
 // can be tried again.
 func (im *Image) Close() error {
-	defer im.ranges.lock(0, allClusters, true)()
+	defer im.ranges.Lock(0, allClusters, true)()
 	im.commitMu.Lock()
 	defer im.commitMu.Unlock()
 	im.mu.Lock()
@@ -343,11 +344,11 @@ func (im *Image) stopWriting() error {
 }
 
 // allClusters as the end of a locked range means every cluster, the VM state's included.
-const allClusters = 1<<63 - 1
+const allClusters = rangelock.End
 
 // exclusive runs f while no request is in flight and no commit runs, with mu held.
 func (im *Image) exclusive(f func() error) error {
-	defer im.ranges.lock(0, allClusters, true)()
+	defer im.ranges.Lock(0, allClusters, true)()
 	im.commitMu.Lock()
 	defer im.commitMu.Unlock()
 	im.mu.Lock()

@@ -19,7 +19,7 @@ func (im *Image) ReadAt(p []byte, off int64) (int, error) {
 
 // lockRange locks the clusters of a guest range.
 func (im *Image) lockRange(off, n int64, exclusive bool) (unlock func()) {
-	return im.ranges.lock(off>>im.clusterBits, (off+n-1)>>im.clusterBits+1, exclusive)
+	return im.ranges.Lock(off>>im.clusterBits, (off+n-1)>>im.clusterBits+1, exclusive)
 }
 
 // view is what guest bytes are read through: the present contents or a snapshot's.

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/internal/rangelock"
 )
 
 // Config is what a format knows of an image that it has opened.
@@ -61,7 +62,7 @@ type Image struct {
 	writable atomic.Bool
 	backing  atomic.Pointer[backingNode]
 	refers   atomic.Bool
-	busy     *spanLock
+	busy     *rangelock.Lock
 	commitMu sync.Mutex
 
 	mu     sync.Mutex // guards all below
@@ -87,7 +88,7 @@ var (
 // New makes an image of what a format has read. The format has checked that the numbers
 // in c are sound.
 func New(c Config) *Image {
-	im := &Image{c: c, busy: newSpanLock(), end: c.End, fresh: max(c.File.Size(), c.End)}
+	im := &Image{c: c, busy: rangelock.New(), end: c.End, fresh: max(c.File.Size(), c.End)}
 	im.tables = tables{Table: &im.c.Table, cache: cache{file: c.File, pieces: map[int64]*piece{}}}
 	im.holes = c.Holes
 	im.size.Store(c.Size)
@@ -132,7 +133,7 @@ func (im *Image) ReopenWritable(writable bool) error {
 		im.writable.Store(true)
 		return nil
 	}
-	defer im.busy.lock(allBlocks)()
+	defer im.busy.Lock(0, rangelock.End, true)()
 	if err := im.settle(); err != nil {
 		return err
 	}
@@ -150,7 +151,7 @@ func (im *Image) SetEnd(end int64, holes []Hole) {
 // Exclusive runs f while nothing is allocated and no commit runs, with everything written
 // back.
 func (im *Image) Exclusive(f func() error) error {
-	defer im.busy.lock(allBlocks)()
+	defer im.busy.Lock(0, rangelock.End, true)()
 	if im.Writable() {
 		if err := im.commit(); err != nil {
 			return err
@@ -211,7 +212,7 @@ func (im *Image) settle() error {
 
 // Close writes everything back. After a failure it can be tried again.
 func (im *Image) Close() error {
-	defer im.busy.lock(allBlocks)()
+	defer im.busy.Lock(0, rangelock.End, true)()
 	if im.closed {
 		return nil
 	}

@@ -9,7 +9,7 @@ func (im *Image) WritePacked(packed []byte, off int64) error {
 		return err
 	}
 	i := off / im.c.BlockSize
-	defer im.busy.lock(span{i, i + 1})()
+	defer im.busy.Lock(i, i+1, true)()
 	host, err := im.reservePacked(int64(len(packed)), off)
 	if err != nil {
 		return err

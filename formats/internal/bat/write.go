@@ -46,7 +46,7 @@ func (im *Image) write(p []byte, off int64) (int, error) {
 		return im.overwrite(p[:n], b.Host, off)
 	}
 	bs := im.c.BlockSize
-	defer im.busy.lock(span{off / bs, (off+n-1)/bs + 1})()
+	defer im.busy.Lock(off/bs, (off+n-1)/bs+1, true)()
 	im.mu.Lock()
 	b, n, err = im.find(off, n) // somebody may have been faster
 	im.mu.Unlock()

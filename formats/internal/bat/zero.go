@@ -59,7 +59,7 @@ func (im *Image) zeroBlocks(first, end int64) error {
 	if err := im.makeRoom(); err != nil {
 		return err
 	}
-	defer im.busy.lock(span{first, end})()
+	defer im.busy.Lock(first, end, true)()
 	im.mu.Lock()
 	defer im.mu.Unlock()
 	if err := im.begin(); err != nil {
