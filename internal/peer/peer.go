@@ -5,6 +5,8 @@ import (
 	"os"
 	"os/exec"
 	"testing"
+
+	"github.com/qmon/qmon/internal/linuxguest"
 )
 
 // Need skips the test if one of the programs is not on PATH. With QMON_PEERS=required in
@@ -53,4 +55,14 @@ func Run(t testing.TB, program string, args ...string) string {
 		t.Fatalf("%s %q: %v\n%s%s", program, args, err, out, stderr)
 	}
 	return string(out)
+}
+
+// NeedLinux is Need for the Linux guest.
+func NeedLinux(t testing.TB) linuxguest.Guest {
+	t.Helper()
+	guest, err := linuxguest.Find()
+	if err != nil {
+		missing(t, err.Error())
+	}
+	return guest
 }
