@@ -119,7 +119,8 @@ type SnapshotUsage interface {
 
 // BitmapStore keeps dirty bitmaps with the image. Fallback: none.
 type BitmapStore interface {
-	// Bitmaps lists the bitmaps in the order of the image.
+	// Bitmaps lists the bitmaps in the order of the image. ErrNotSupported if an image like
+	// this cannot have any.
 	Bitmaps() ([]BitmapInfo, error)
 	// DirtyBitmap gives the contents of a bitmap. While the node is writable and the bitmap
 	// enabled they go on to follow the writes; the caller must not change them.

@@ -76,7 +76,7 @@ func (d *DirtyBitmap) Resize(size int64) error {
 	defer d.mu.Unlock()
 	granules := d.granules(size)
 	if granules > MaxDirtyBytes*8 {
-		return Errorf(ErrLimit, "bitmap", "", "A bitmap of granularity %d for %d bytes would be too long", d.Granularity(), size)
+		return Errorf(ErrLimit, "bitmap", "", "Too much space will be occupied by the bitmap. Use larger granularity")
 	}
 	d.clear(granules, d.granules(d.size))
 	pages := make([]*dirtyPage, (granules+dirtyPageBits-1)/dirtyPageBits)

@@ -31,6 +31,9 @@ type ConvertOptions struct {
 	Dense  bool
 	// Compress stores the data compressed, where the target's format can.
 	Compress bool
+	// Bitmaps copies the dirty bitmaps of the only source. SkipBrokenBitmaps leaves out, with a
+	// warning, those that are inconsistent.
+	Bitmaps, SkipBrokenBitmaps bool
 	// Workers is how many requests run in parallel, 0 for the default.
 	Workers int
 	// OutOfOrder allows the target to be written out of order, which is faster on targets
@@ -75,12 +78,16 @@ type conversion struct {
 	graph   *blockdev.Graph
 	sources []*blockdev.Vertex
 	src     blockdev.Node
-	base    blockdev.Node // what is in here and below is not copied, nil to copy all
+	base    blockdev.Node         // what is in here and below is not copied, nil to copy all
+	bitmaps []blockdev.BitmapInfo // to be copied
 	closers []func() error
 }
 
 func (c *conversion) run(ctx context.Context) error {
 	if err := c.openSources(ctx); err != nil {
+		return err
+	}
+	if err := c.findBitmaps(); err != nil {
 		return err
 	}
 	if c.o.Existing {
@@ -231,6 +238,9 @@ func (c *conversion) fill(ctx context.Context) (err error) {
 	if dst.Node.Size() < c.src.Size() {
 		return invalid("convert", c.o.Target.label(), "output file is smaller than input file")
 	}
+	if err := c.checkBitmapTarget(dst); err != nil {
+		return err
+	}
 	if c.o.Existing && c.o.Backing != "" {
 		c.base = blockdev.BackingOf(c.src)
 	}
@@ -260,6 +270,9 @@ func (c *conversion) fill(ctx context.Context) (err error) {
 	}
 	if err := blockdev.Copy(ctx, target, c.src, co); err != nil {
 		return c.copyError(err)
+	}
+	if err := c.copyBitmaps(dst); err != nil {
+		return err
 	}
 	return dst.Node.Flush()
 }

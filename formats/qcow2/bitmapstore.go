@@ -29,6 +29,9 @@ const (
 func (im *Image) Bitmaps() ([]blockdev.BitmapInfo, error) {
 	im.mu.RLock()
 	defer im.mu.RUnlock()
+	if im.version.Load() < 3 {
+		return nil, im.bitmapError(blockdev.ErrNotSupported, "Cannot store dirty bitmaps in qcow2 v2 files")
+	}
 	out := make([]blockdev.BitmapInfo, 0, len(im.bitmaps))
 	for _, b := range im.bitmaps {
 		out = append(out, blockdev.BitmapInfo{
@@ -113,15 +116,17 @@ func (im *Image) AddBitmap(info blockdev.BitmapInfo) error {
 		if info.Enabled {
 			b.flags = bitmapAuto
 		}
-		im.bitmaps = append(im.bitmaps[:len(im.bitmaps):len(im.bitmaps)], b)
+		// The newest of those that the file does not have yet comes first, as with QEMU.
+		at := slices.IndexFunc(im.bitmaps, func(b *bitmap) bool { return b.table == 0 })
+		if at < 0 {
+			at = len(im.bitmaps)
+		}
+		im.bitmaps = slices.Insert(slices.Clone(im.bitmaps), at, b)
 		return nil
 	})
 }
 
 func (im *Image) checkNewBitmap(name string) error {
-	cannot := func(reason string) error {
-		return im.bitmapError(blockdev.ErrNotSupported, "Can't make bitmap '%s' persistent in '%s': %s", name, im.name, reason)
-	}
 	size := (&bitmapEntry{name: name}).encodedSize()
 	for _, b := range im.bitmaps {
 		size += b.encodedSize()
@@ -132,15 +137,15 @@ func (im *Image) checkNewBitmap(name string) error {
 	case im.findBitmap(name) >= 0:
 		return im.bitmapError(blockdev.ErrExists, "Bitmap already exists: %s", name)
 	case im.version.Load() < 3:
-		return cannot("Cannot store dirty bitmaps in qcow2 v2 files")
+		return im.bitmapError(blockdev.ErrNotSupported, "Cannot store dirty bitmaps in qcow2 v2 files")
 	case len(name) > maxBitmapName:
-		return cannot("Name length exceeds maximum (1023 characters)")
+		return im.bitmapError(blockdev.ErrLimit, "Name length exceeds maximum (1023 characters)")
 	case im.Size() == 0:
-		return cannot("The disk is empty")
+		return im.bitmapError(blockdev.ErrNotSupported, "The disk is empty")
 	case len(im.bitmaps) >= maxBitmaps:
-		return cannot("Maximum number of persistent bitmaps is already reached")
+		return im.bitmapError(blockdev.ErrLimit, "Maximum number of persistent bitmaps is already reached")
 	case size > maxBitmapDirectory:
-		return cannot("Not enough space in the bitmap directory")
+		return im.bitmapError(blockdev.ErrLimit, "Not enough space in the bitmap directory")
 	}
 	return nil
 }

@@ -19,8 +19,16 @@ import (
 func (t *tool) session() img.Session {
 	return img.Session{
 		Gate: t.gate,
-		Warn: func(text string) { fmt.Fprint(t.stderr, text) },
+		Warn: t.warn,
 	}
+}
+
+// warn prints a warning; a text of its own begins with no name.
+func (t *tool) warn(text string) {
+	if strings.HasPrefix(text, "warning: ") {
+		text = t.prog + ": " + text
+	}
+	fmt.Fprint(t.stderr, text)
 }
 
 // sourceFlags are the options about an image that is opened.

@@ -57,12 +57,10 @@ func (c *convertFlags) flagSet() *pflag.FlagSet {
 	fs.VarP(funcValue(c.setSparse), "sparse", "S", "")
 	fs.VarP(funcValue(c.setWorkers), "workers", "m", "")
 	fs.VarP(funcValue(c.setSnapshot), "snapshot", "l", "")
+	fs.BoolVar(&c.o.Bitmaps, "bitmaps", false, "")
+	fs.BoolVar(&c.o.SkipBrokenBitmaps, "skip-broken-bitmaps", false, "")
 	fs.VarP(notYet("-r"), "rate-limit", "r", "")
-	for _, f := range []struct{ name, letter, text string }{
-		{"salvage", "", "--salvage"}, {"bitmaps", "", "--bitmaps"},
-	} {
-		fs.VarPF(notYet(f.text), f.name, f.letter, "").NoOptDefVal = "true"
-	}
+	fs.VarPF(notYet("--salvage"), "salvage", "", "").NoOptDefVal = "true"
 	return fs
 }
 
@@ -160,6 +158,8 @@ func (c *convertFlags) check() error {
 		return errors.New("Cannot enable copy offloading when -S is used")
 	case c.targetImageOpts && c.targetFormat != "":
 		return errors.New("--image-opts and --format are mutually exclusive")
+	case c.o.SkipBrokenBitmaps && !c.o.Bitmaps:
+		return errors.New("Use of --skip-broken-bitmaps requires --bitmaps")
 	case c.targetImageOpts && !c.o.Existing:
 		return errors.New("--target-image-opts requires use of -n flag")
 	case c.o.TargetIsZero && !c.o.Existing:

@@ -66,7 +66,7 @@ func init() {
 	commands = []command{
 		{"amend", amendSyntax, runAmend},
 		{"bench", benchSyntax, runBench},
-		{"bitmap", "", nil},
+		{"bitmap", bitmapSyntax, runBitmap},
 		{"check", checkSyntax, runCheck},
 		{"commit", commitSyntax, runCommit},
 		{"compare", compareSyntax, runCompare},

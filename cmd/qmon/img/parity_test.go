@@ -365,6 +365,7 @@ var varying = []struct {
 	{regexp.MustCompile(`"actual-size": \d+`), `"actual-size": SIZE`},
 	{regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`), "YYYY-MM-DD hh:mm:ss"},
 	{regexp.MustCompile(`"date-n?sec": \d+`), `"date": DATE`},
+	{regexp.MustCompile(`#block\d+`), "#NODE"},
 	{regexp.MustCompile(`completed in [0-9.]+ seconds`), "completed in TIME"},
 }
 
