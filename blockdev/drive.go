@@ -20,6 +20,7 @@ type driveState struct {
 	inFlight int       // requests that have begun and not ended
 	drains   int       // Drains that have not resumed
 	medium   *Vertex
+	changes  uint64 // how often a medium came or went
 	trayOpen bool
 	locked   bool
 	device   string
@@ -64,8 +65,12 @@ func NewDrive(c DriveConfig) *Drive {
 // Name is the drive's name.
 func (d *Drive) Name() string { return d.config.Name }
 
-// Config is what the drive was made with.
-func (d *Drive) Config() DriveConfig { return d.config }
+// Config is what the drive was made with; its device says if media can be changed.
+func (d *Drive) Config() DriveConfig {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.config
+}
 
 // Medium is what is in the drive, nil for none. It is there also while the tray is open.
 func (d *Drive) Medium() *Vertex {
@@ -85,6 +90,7 @@ func (d *Drive) Insert(v *Vertex) error {
 		return Errorf(ErrExists, "insert", d.config.Name, "There already is a medium in device '%s'", d.config.Name)
 	}
 	d.medium = v
+	d.changes++
 	events := d.events
 	d.mu.Unlock()
 	if events != nil {
@@ -142,12 +148,13 @@ func (d *Drive) remove() (*Vertex, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.medium = nil
+	d.changes++
 	return v, nil
 }
 
 // Removable tells if the medium can be changed: the device is made for that, or there is
 // none.
-func (d *Drive) Removable() bool { return d.config.Removable || d.Attached() == "" }
+func (d *Drive) Removable() bool { return d.Config().Removable || d.Attached() == "" }
 
 func noMedium(op, drive string) error { return Errorf(ErrNoMedium, op, drive, "No medium found") }
 
@@ -158,11 +165,19 @@ func (d *Drive) TrayOpen() bool {
 	return d.trayOpen
 }
 
-// SetTray opens or closes the tray. Drives without one ignore it.
+// SetTray opens or closes the tray, and tells the device if that moved it. Drives without
+// one ignore it. A tray that is out is not locked.
 func (d *Drive) SetTray(open bool) {
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.trayOpen = open && d.config.Tray
+	open = open && d.config.Tray
+	moved := open != d.trayOpen
+	d.trayOpen = open
+	d.locked = d.locked && !(open && moved)
+	events := d.events
+	d.mu.Unlock()
+	if moved && events != nil {
+		events.TrayMoved(open)
+	}
 }
 
 // Locked tells if the guest prevents the medium's removal.
@@ -215,6 +230,18 @@ func (d *Drive) resize(size int64, o ResizeOptions) error {
 	return Resize(v.Node, size, o)
 }
 
+// AttachRemovable is Attach for a device whose medium can be changed, through a tray or
+// something that counts as one, whatever the drive was made for.
+func (d *Drive) AttachRemovable(device string, events DriveEvents) error {
+	if err := d.Attach(device, events); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.config.Removable, d.config.Tray = true, true
+	return nil
+}
+
 // Attach names the device that uses the drive (a QOM path, or any name of the
 // embedder's). events, which may be nil, receives what happens to the medium.
 func (d *Drive) Attach(device string, events DriveEvents) error {
@@ -251,6 +278,7 @@ func (d *Drive) listener() DriveEvents {
 // that changed the drive; implementations hand over to their own.
 type DriveEvents interface {
 	MediumChanged(loaded bool) // the medium was taken out or a new one put in
+	TrayMoved(open bool)       // somebody opened or closed the tray
 	EjectRequested(force bool) // the monitor wants the medium out and the guest locked it
 	Resized()                  // the medium has a new Size
 }

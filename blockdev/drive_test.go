@@ -3,6 +3,7 @@ package blockdev_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -93,6 +94,7 @@ type events struct{ heard []string }
 func (e *events) MediumChanged(loaded bool) {
 	e.heard = append(e.heard, map[bool]string{true: "in", false: "out"}[loaded])
 }
+func (e *events) TrayMoved(open bool)       { e.heard = append(e.heard, fmt.Sprint("tray ", open)) }
 func (e *events) EjectRequested(force bool) { e.heard = append(e.heard, "eject") }
 func (e *events) Resized()                  { e.heard = append(e.heard, "resized") }
 
@@ -146,7 +148,7 @@ func TestMediaAndTray(t *testing.T) {
 	if err := v.Unref(); err != nil || len(g.Vertices()) != 0 {
 		t.Errorf("%d vertices left, %v", len(g.Vertices()), err)
 	}
-	if want := []string{"in", "eject", "resized", "out"}; !slices.Equal(heard.heard, want) {
+	if want := []string{"in", "tray true", "tray false", "eject", "resized", "out"}; !slices.Equal(heard.heard, want) {
 		t.Errorf("the device heard %v, not %v", heard.heard, want)
 	}
 	if d.Detach(); d.Attached() != "" || d.Locked() {

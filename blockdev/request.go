@@ -11,36 +11,24 @@ import (
 // it says. Requests of several goroutines run beside each other.
 
 // Size is the medium's, ErrNoMedium if there is none.
-func (d *Drive) Size() (int64, error) {
-	d.mu.Lock()
-	v := d.medium
-	if d.trayOpen {
-		v = nil
-	}
-	d.mu.Unlock()
-	if v == nil {
-		return 0, noMedium("size", d.config.Name)
-	}
-	return v.Node.Size(), nil
-}
+func (d *Drive) Size() (int64, error) { return d.Any().Size() }
 
 // ReadAt reads from the medium.
-func (d *Drive) ReadAt(p []byte, off int64) (int, error) {
-	n := int64(len(p))
-	err := d.request(requestRead, off, n, func(v *Vertex) error {
-		_, err := v.Node.ReadAt(p, off)
-		return err
-	})
-	return completed(p, err)
-}
+func (d *Drive) ReadAt(p []byte, off int64) (int, error) { return d.Any().ReadAt(p, off) }
 
 // WriteAt writes to the medium.
-func (d *Drive) WriteAt(p []byte, off int64) (int, error) {
-	n := int64(len(p))
-	err := d.request(requestWrite, off, n, func(v *Vertex) error {
-		return d.writeThrough(v, writeDetecting(v, p, off))
-	})
-	return completed(p, err)
+func (d *Drive) WriteAt(p []byte, off int64) (int, error) { return d.Any().WriteAt(p, off) }
+
+// Flush makes what was written survive a crash.
+func (d *Drive) Flush() error { return d.Any().Flush() }
+
+// Discard tells the medium that the range is not needed; media that are not opened to
+// pass it on ignore it.
+func (d *Drive) Discard(off, n int64) error { return d.Any().Discard(off, n) }
+
+// WriteZeroes makes the range read as zeroes.
+func (d *Drive) WriteZeroes(off, n int64, flags ZeroFlags) error {
+	return d.Any().WriteZeroes(off, n, flags)
 }
 
 // completed is what an all-or-nothing request returns.
@@ -72,29 +60,6 @@ func (d *Drive) writeThrough(v *Vertex, err error) error {
 	return err
 }
 
-// Flush makes what was written survive a crash.
-func (d *Drive) Flush() error {
-	return d.request(requestFlush, 0, 0, func(v *Vertex) error { return v.Node.Flush() })
-}
-
-// Discard tells the medium that the range is not needed; media that are not opened to
-// pass it on ignore it.
-func (d *Drive) Discard(off, n int64) error {
-	return d.request(requestDiscard, off, n, func(v *Vertex) error {
-		if !v.Mode().Unmap {
-			return nil
-		}
-		return Discard(v.Node, off, n)
-	})
-}
-
-// WriteZeroes makes the range read as zeroes.
-func (d *Drive) WriteZeroes(off, n int64, flags ZeroFlags) error {
-	return d.request(requestWrite, off, n, func(v *Vertex) error {
-		return d.writeThrough(v, WriteZeroes(v.Node, off, n, flags))
-	})
-}
-
 // ReadOnly tells if writes are refused: by the drive's configuration or its medium.
 func (d *Drive) ReadOnly() bool {
 	v := d.Medium()
@@ -102,9 +67,10 @@ func (d *Drive) ReadOnly() bool {
 }
 
 // request checks a request, does it between begin and end, and counts it.
-func (d *Drive) request(kind requestKind, off, n int64, do func(*Vertex) error) error {
+func (l Loaded) request(kind requestKind, off, n int64, do func(*Vertex) error) error {
+	d := l.drive
 	start := time.Now()
-	v := d.begin()
+	v := l.begin()
 	err := d.check(kind, v, off, n)
 	if err == nil {
 		err = do(v)
@@ -121,17 +87,15 @@ func (d *Drive) request(kind requestKind, off, n int64, do func(*Vertex) error) 
 
 // begin waits while the drive is drained, and enters a request. The medium it returns is
 // nil if there is none to be used; it stays in the drive until the request has ended.
-func (d *Drive) begin() *Vertex {
+func (l Loaded) begin() *Vertex {
+	d := l.drive
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for d.drains > 0 {
 		d.idle.Wait()
 	}
 	d.inFlight++
-	if d.trayOpen {
-		return nil
-	}
-	return d.medium
+	return l.usable()
 }
 
 // check refuses what cannot be done to v.

@@ -15,6 +15,7 @@ import (
 type device struct{ heard []string }
 
 func (d *device) MediumChanged(loaded bool) { d.heard = append(d.heard, fmt.Sprint("loaded ", loaded)) }
+func (d *device) TrayMoved(open bool)       { d.heard = append(d.heard, fmt.Sprint("tray ", open)) }
 func (d *device) EjectRequested(force bool) { d.heard = append(d.heard, fmt.Sprint("eject ", force)) }
 func (d *device) Resized()                  { d.heard = append(d.heard, "resized") }
 
@@ -76,15 +77,15 @@ func TestGuestIsAskedForItsMedium(t *testing.T) {
 	}
 	cd.SetTray(true) // the guest gives in
 	b.expect(mon, [2]string{"eject cd", ""})
-	if got := dev.said(); got != "loaded false" || cd.Medium() != nil || !cd.TrayOpen() {
+	if got := dev.said(); got != "tray true, loaded false" || cd.Medium() != nil || !cd.TrayOpen() {
 		t.Errorf("the device heard %q, tray open: %v", got, cd.TrayOpen())
 	}
 	b.expect(mon, [2]string{"change cd @DIR@/new.iso raw", ""})
-	if got := dev.said(); got != "loaded true" || cd.TrayOpen() {
+	if got := dev.said(); got != "loaded true, tray false" || cd.TrayOpen() {
 		t.Errorf("the device heard %q, tray open: %v", got, cd.TrayOpen())
 	}
 	b.expect(mon, [2]string{"change cd -f @DIR@/cd.iso raw", ""}, [2]string{"eject -f cd", ""})
-	if got := dev.said(); got != "loaded false, loaded true, loaded false" {
+	if got := dev.said(); got != "tray true, loaded false, loaded true, tray false, tray true, loaded false" {
 		t.Errorf("the device heard %q", got)
 	}
 }

@@ -131,6 +131,7 @@ func TestAnotherProcess(t *testing.T) {
 type resizes struct{ n int }
 
 func (*resizes) MediumChanged(bool)  {}
+func (*resizes) TrayMoved(bool)      {}
 func (*resizes) EjectRequested(bool) {}
 func (r *resizes) Resized()          { r.n++ }
 

@@ -5,6 +5,9 @@ type Event struct {
 	Kind   EventKind
 	State  RunState // after the event
 	Reason string   // "guest-reset", "host-qmp-quit", "guest-shutdown", ...
+	// Device and Open belong to EventTrayMoved: the drive's name, and if its tray is open.
+	Device string
+	Open   bool
 }
 
 // EventKind names events as QMP does.
@@ -16,6 +19,7 @@ const (
 	EventReset     EventKind = "RESET"
 	EventShutdown  EventKind = "SHUTDOWN"
 	EventPowerdown EventKind = "POWERDOWN"
+	EventTrayMoved EventKind = "DEVICE_TRAY_MOVED"
 )
 
 // Reasons of events, in QMP's words (ShutdownCause).
@@ -38,8 +42,14 @@ func (m *Machine) Subscribe(fn func(Event)) {
 }
 
 func (m *Machine) emit(kind EventKind, reason string) {
+	m.Announce(Event{Kind: kind, Reason: reason})
+}
+
+// Announce tells everybody who subscribed of an event, with the state as it is. Any goroutine
+// may call it.
+func (m *Machine) Announce(e Event) {
 	m.mu.Lock()
-	e := Event{Kind: kind, State: m.state, Reason: reason}
+	e.State = m.state
 	watchers := m.watchers[:len(m.watchers):len(m.watchers)]
 	m.mu.Unlock()
 	for _, w := range watchers {

@@ -51,7 +51,8 @@ type Board struct {
 	plic    *plic
 	uart    *uart
 	slots   [Slots]*virtio.Slot
-	unnamed int // disks without an id
+	hosts   []*virtio.SCSI
+	unnamed int // disks and units without an id
 }
 
 // New makes a board, reset and ready for Run, in vm.StatePrelaunch.
@@ -170,40 +171,43 @@ func (b *Board) softwarePending() bool {
 
 // AddDisk puts a disk into a slot; before Run.
 func (b *Board) AddDisk(d Disk) error {
-	slot, err := b.slot(d.Bus)
+	slot, err := b.slot(d.Bus, "virtio-blk-device")
 	if err != nil {
 		return err
 	}
-	path := d.Path
-	switch {
-	case path != "":
-	case d.ID != "":
-		path = "/machine/peripheral/" + d.ID
-	default:
-		path = fmt.Sprintf("/machine/peripheral-anon/device[%d]", b.unnamed)
-	}
 	disk, err := virtio.NewBlock(virtio.BlockConfig{
-		Machine: b.machine, Slot: slot, Drive: d.Drive, ID: d.ID, Serial: d.Serial, Path: path,
+		Machine: b.machine, Slot: slot, Drive: d.Drive, ID: d.ID, Serial: d.Serial,
+		Path: b.devicePath(d.Path, d.ID),
 	})
 	if err != nil {
 		return err
-	}
-	if d.ID == "" {
-		b.unnamed++
 	}
 	b.machine.AddDevice(disk)
 	return nil
 }
 
-// slot finds the slot with the bus of that name, or a free one.
-func (b *Board) slot(bus string) (*virtio.Slot, error) {
+// devicePath is the name under which info block shows a device: the one given, or what QEMU
+// would call a device of that id.
+func (b *Board) devicePath(path, id string) string {
+	switch {
+	case path != "":
+		return path
+	case id != "":
+		return "/machine/peripheral/" + id
+	}
+	b.unnamed++
+	return fmt.Sprintf("/machine/peripheral-anon/device[%d]", b.unnamed-1)
+}
+
+// slot finds the slot with the bus of that name, or a free one, for a device of a model.
+func (b *Board) slot(bus, model string) (*virtio.Slot, error) {
 	if bus == "" {
 		for n := Slots - 1; n >= 0; n-- {
 			if b.slots[n].Function() == nil {
 				return b.slots[n], nil
 			}
 		}
-		return nil, fmt.Errorf("No 'virtio-bus' bus found for device 'virtio-blk-device'")
+		return nil, fmt.Errorf("No 'virtio-bus' bus found for device '%s'", model)
 	}
 	for _, s := range b.slots {
 		if s.Bus() == bus {
@@ -226,10 +230,10 @@ func (hartArray) Describe() vm.Description {
 	return vm.Description{
 		Type: "riscv.hart_array",
 		Properties: []vm.Property{
-			number("num-harts", 1),
-			number("hartid-base", 0),
-			text("cpu-type", "rv64-riscv-cpu"),
-			number("resetvec", romBase),
+			vm.Number("num-harts", 1),
+			vm.Number("hartid-base", 0),
+			vm.Text("cpu-type", "rv64-riscv-cpu"),
+			vm.Number("resetvec", romBase),
 		},
 	}
 }

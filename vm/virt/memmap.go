@@ -1,12 +1,6 @@
 package virt
 
-import (
-	"errors"
-	"fmt"
-	"strconv"
-
-	"github.com/qmon/qmon/vm"
-)
+import "errors"
 
 // The memory map.
 const (
@@ -45,15 +39,3 @@ const (
 
 // errAccess is an access of a size that a device does not answer.
 var errAccess = errors.New("no register answers an access of this size")
-
-// The helpers below write property values as info qtree shows them.
-
-func number(name string, v uint64) vm.Property {
-	return vm.Property{Name: name, Value: fmt.Sprintf("%d (%#x)", v, v)}
-}
-
-func text(name, v string) vm.Property { return vm.Property{Name: name, Value: strconv.Quote(v)} }
-
-func boolean(name string, v bool) vm.Property {
-	return vm.Property{Name: name, Value: strconv.FormatBool(v)}
-}

@@ -111,12 +111,12 @@ func (t *mtimer) Describe() vm.Description {
 		Type: "riscv.aclint.mtimer",
 		GPIO: []vm.GPIO{{Out: true, Lines: 1}},
 		Properties: []vm.Property{
-			number("hartid-base", 0),
-			number("num-harts", 1),
-			number("timecmp-base", mtimecmpBase),
-			number("time-base", mtimeReg),
-			number("aperture-size", mtimerSize),
-			number("timebase-freq", Timebase),
+			vm.Number("hartid-base", 0),
+			vm.Number("num-harts", 1),
+			vm.Number("timecmp-base", mtimecmpBase),
+			vm.Number("time-base", mtimeReg),
+			vm.Number("aperture-size", mtimerSize),
+			vm.Number("timebase-freq", Timebase),
 		},
 		MMIO: []vm.MMIORange{{Base: mtimerBase, Size: mtimerSize}},
 	}

@@ -156,7 +156,7 @@ func (r *rtc) Describe() vm.Description {
 	return vm.Description{
 		Type:       "goldfish_rtc",
 		GPIO:       []vm.GPIO{{Out: true, Name: "sysbus-irq", Lines: 1}},
-		Properties: []vm.Property{boolean("big-endian", false)},
+		Properties: []vm.Property{vm.Boolean("big-endian", false)},
 		MMIO:       []vm.MMIORange{{Base: rtcBase, Size: rtcSize}},
 	}
 }

@@ -44,9 +44,9 @@ func (s *swi) Describe() vm.Description {
 		Type: "riscv.aclint.swi",
 		GPIO: []vm.GPIO{{Out: true, Lines: 1}},
 		Properties: []vm.Property{
-			number("hartid-base", 0),
-			number("num-harts", 1),
-			number("sswi", 0),
+			vm.Number("hartid-base", 0),
+			vm.Number("num-harts", 1),
+			vm.Number("sswi", 0),
 		},
 		MMIO: []vm.MMIORange{{Base: swiBase, Size: swiSize}},
 	}

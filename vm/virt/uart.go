@@ -350,7 +350,7 @@ func (u *uart) Describe() vm.Description {
 	return vm.Description{
 		Type:       "serial-mm",
 		GPIO:       []vm.GPIO{{Out: true, Name: "sysbus-irq", Lines: 1}},
-		Properties: []vm.Property{number("regshift", 0), number("endianness", 2)},
+		Properties: []vm.Property{vm.Number("regshift", 0), vm.Number("endianness", 2)},
 		MMIO:       []vm.MMIORange{{Base: ^uint64(0), Size: uartSize}},
 	}
 }

@@ -2,7 +2,6 @@ package virtio
 
 import (
 	"encoding/binary"
-	"sync"
 
 	"github.com/qmon/qmon/blockdev"
 )
@@ -33,14 +32,9 @@ const (
 // space says: what fits 2 GiB less one block.
 const maxBlkSectors = 1<<22 - 1
 
-// bounceSize is the unit in which requests of several buffers are gathered: large enough
-// for fast transfers, and all the memory that a request can make us take.
-const bounceSize = 1 << 20
-
-var bouncePool = sync.Pool{New: func() any { return new([bounceSize]byte) }}
-
 // blkRequest is one request between being taken from the queue and being returned.
 type blkRequest struct {
+	block   *Block
 	queue   *Queue
 	chain   *Chain
 	kind    uint32
@@ -65,17 +59,17 @@ func (b *Block) newRequest(q *Queue, c *Chain) *blkRequest {
 		b.slot.fail("request without header or status in queue %d", q.Index())
 		return nil
 	}
-	r := &blkRequest{queue: q, chain: c, kind: binary.LittleEndian.Uint32(header[:]) &^ blkBarrier}
+	r := &blkRequest{block: b, queue: q, chain: c, kind: binary.LittleEndian.Uint32(header[:]) &^ blkBarrier}
 	sector := binary.LittleEndian.Uint64(header[8:])
 	_, out := c.Out.Cut(blkHeaderSize)
 	var in Buffers
 	in, r.status8 = c.In.Cut(n - 1)
 	switch r.kind {
 	case blkRead:
-		r.data = in.joined()
+		r.data = in
 		b.place(r, sector, r.data.Len())
 	case blkWrite:
-		r.data = out.joined()
+		r.data = out
 		b.place(r, sector, r.data.Len())
 		b.refuseReadOnly(r)
 	case blkFlushRequest:
@@ -139,14 +133,15 @@ func (r *blkRequest) needsDrive() bool { return r.status == statusOK && r.kind !
 
 // run does the work. It is called on a goroutine of its own and touches nothing but the
 // request, its buffers and the drive.
-func (r *blkRequest) run(d *blockdev.Drive) {
+func (r *blkRequest) run() {
+	d := r.block.drive
 	switch r.kind {
 	case blkRead:
-		r.err = r.transfer(d, r.read)
+		r.err = d.Any().ReadVector(r.data.pieces(), r.off)
 		// The whole buffer counts as written: what a failed read left there is undefined.
 		r.written = uint64(r.length)
 	case blkWrite:
-		r.err = r.transfer(d, r.write)
+		r.err = d.Any().WriteVector(r.data.pieces(), r.off)
 	case blkFlushRequest:
 		r.err = d.Flush()
 	case blkDiscardReq:
@@ -164,49 +159,4 @@ func (r *blkRequest) run(d *blockdev.Drive) {
 	if r.err != nil {
 		r.status = statusIOError
 	}
-}
-
-// transfer moves the data piece by piece: a single buffer in place, several gathered.
-func (r *blkRequest) transfer(d *blockdev.Drive, move func(d *blockdev.Drive, bs Buffers, bounce []byte, off int64) error) error {
-	if r.length == 0 {
-		return nil
-	}
-	if len(r.data) == 1 {
-		return move(d, r.data, nil, r.off)
-	}
-	bounce := bouncePool.Get().(*[bounceSize]byte)
-	defer bouncePool.Put(bounce)
-	off := r.off
-	for rest := r.data; len(rest) > 0; {
-		var piece Buffers
-		piece, rest = rest.Cut(bounceSize)
-		n := piece.Len()
-		if err := move(d, piece, bounce[:n], off); err != nil {
-			return err
-		}
-		off += int64(n)
-	}
-	return nil
-}
-
-func (r *blkRequest) read(d *blockdev.Drive, bs Buffers, bounce []byte, off int64) error {
-	if bounce == nil {
-		_, err := d.ReadAt(bs[0].Data, off)
-		return err
-	}
-	if _, err := d.ReadAt(bounce, off); err != nil {
-		return err
-	}
-	bs.CopyFrom(bounce)
-	return nil
-}
-
-func (r *blkRequest) write(d *blockdev.Drive, bs Buffers, bounce []byte, off int64) error {
-	if bounce == nil {
-		_, err := d.WriteAt(bs[0].Data, off)
-		return err
-	}
-	bs.CopyTo(bounce)
-	_, err := d.WriteAt(bounce, off)
-	return err
 }

@@ -72,7 +72,7 @@ func NewBlock(c BlockConfig) (*Block, error) {
 		writeback: true,
 	}
 	b.measure()
-	b.pool.init(b)
+	b.pool.init(c.Machine)
 	path := c.Path
 	if path == "" {
 		path = "/machine/peripheral/" + c.ID
@@ -100,6 +100,9 @@ func (b *Block) Name() string { return b.slot.Name() + "/virtio-blk" }
 
 // Type implements Function.
 func (b *Block) Type() string { return "virtio-blk" }
+
+// Version implements Function.
+func (b *Block) Version() uint32 { return 2 }
 
 // ID implements Function.
 func (b *Block) ID() uint32 { return 2 }
@@ -138,21 +141,13 @@ func (b *Block) Notify(q *Queue) {
 	}
 }
 
-// submit runs a request beside the processors; on a machine whose runs are to be the same
-// every time, at once.
+// submit answers a request, or has it run beside the processors.
 func (b *Block) submit(r *blkRequest) {
 	if !r.needsDrive() {
-		b.finish(r)
-		r.queue.Signal()
+		r.finish()
 		return
 	}
 	r.flushAfter = !b.flushedByGuest()
-	if b.machine.Clock().Reproducible() {
-		r.run(b.drive)
-		b.finish(r)
-		r.queue.Signal()
-		return
-	}
 	b.pool.start(r)
 }
 
@@ -165,19 +160,12 @@ func (b *Block) flushedByGuest() bool {
 	return b.slot.has(blkFlush)
 }
 
-// deliver gives the guest the results of requests that are complete.
-func (b *Block) deliver() {
-	for _, r := range b.pool.takeDone() {
-		b.finish(r)
-		r.queue.Signal()
-	}
-}
-
 // finish returns a request to the guest, or keeps it because the drive's error policy says
 // that the machine stops.
-func (b *Block) finish(r *blkRequest) {
+func (r *blkRequest) finish() {
+	b := r.block
 	if r.err != nil {
-		switch b.policy(r) {
+		switch errorAction(b.drive, r.kind != blkRead, r.err) {
 		case blockdev.ErrorStop:
 			// The run state tells why it stands; QEMU says no more either.
 			b.held = append(b.held, r)
@@ -191,17 +179,18 @@ func (b *Block) finish(r *blkRequest) {
 	r.status8.CopyFrom([]byte{r.status})
 	r.status8.Wrote()
 	r.queue.Push(r.chain, uint32(min(r.written+1, 1<<32-1)))
+	r.queue.Signal()
 }
 
-// policy is what the drive's rerror= or werror= says of a request that failed.
-func (b *Block) policy(r *blkRequest) blockdev.ErrorAction {
-	policy := b.drive.Config().Errors
-	action := policy.Write
-	if r.kind == blkRead {
-		action = policy.Read
+// errorAction is what the drive's rerror= or werror= says of a request that failed.
+func errorAction(d *blockdev.Drive, write bool, err error) blockdev.ErrorAction {
+	policy := d.Config().Errors
+	action := policy.Read
+	if write {
+		action = policy.Write
 	}
 	if action == blockdev.ErrorENOSPC {
-		if errors.Is(r.err, blockdev.ErrNoSpace) || errors.Is(r.err, syscall.ENOSPC) {
+		if errors.Is(err, blockdev.ErrNoSpace) || errors.Is(err, syscall.ENOSPC) {
 			return blockdev.ErrorStop
 		}
 		return blockdev.ErrorReport
@@ -220,8 +209,7 @@ func (b *Block) retry() {
 // Drain implements vm.Drainer. Requests that stopped the machine go back into the queue:
 // so the whole state is in the rings, and a snapshot of it can be loaded anywhere.
 func (b *Block) Drain() {
-	b.pool.wait()
-	b.deliver()
+	b.pool.drain()
 	for _, r := range b.held {
 		r.queue.Unpop(r.chain)
 	}
@@ -231,14 +219,16 @@ func (b *Block) Drain() {
 // Reset implements both vm.Device and Function: requests in flight are waited for, as
 // their buffers are the guest's memory, and forgotten.
 func (b *Block) Reset() {
-	b.pool.wait()
-	b.pool.takeDone()
+	b.pool.drop()
 	b.held = nil
 	b.writeback = true
 }
 
 // MediumChanged implements blockdev.DriveEvents: the disk is not removable.
 func (b *Block) MediumChanged(bool) {}
+
+// TrayMoved implements blockdev.DriveEvents: there is none.
+func (b *Block) TrayMoved(bool) {}
 
 // EjectRequested implements blockdev.DriveEvents: the disk is not removable.
 func (b *Block) EjectRequested(bool) {}

@@ -183,6 +183,16 @@ func (bs Buffers) Wrote() {
 	}
 }
 
+// pieces are the buffers as plain memory, those that lie side by side as one.
+func (bs Buffers) pieces() [][]byte {
+	joined := bs.joined()
+	out := make([][]byte, len(joined))
+	for i, b := range joined {
+		out[i] = b.Data
+	}
+	return out
+}
+
 // joined merges buffers that lie side by side.
 func (bs Buffers) joined() Buffers {
 	var out Buffers

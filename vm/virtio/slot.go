@@ -12,6 +12,8 @@ import (
 type Function interface {
 	// Type is the device's type as the saved state names it: "virtio-blk".
 	Type() string
+	// Version is that of the device's section in the saved state.
+	Version() uint32
 	// ID is the virtio device number (section 5).
 	ID() uint32
 	// Features are the bits below 24 that the device offers.
@@ -215,9 +217,9 @@ func (s *Slot) Describe() vm.Description {
 		Type: "virtio-mmio",
 		GPIO: []vm.GPIO{{Out: true, Name: "sysbus-irq", Lines: 1}},
 		Properties: []vm.Property{
-			boolean("format_transport_address", true),
-			boolean("force-legacy", s.legacy),
-			boolean("ioeventfd", false),
+			vm.Boolean("format_transport_address", true),
+			vm.Boolean("force-legacy", s.legacy),
+			vm.Boolean("ioeventfd", false),
 		},
 		MMIO:  []vm.MMIORange{{Base: s.base, Size: SlotSize}},
 		Buses: []vm.Bus{bus},

@@ -184,9 +184,10 @@ func (s *deviceState) accepted() uint64 {
 }
 
 func (s sectionState) Section() vm.Section {
+	f := s.slot.function
 	return vm.Section{
-		Name:    s.slot.Name() + "/" + s.slot.function.Type(),
-		Version: 2, MinVersion: 2,
+		Name:    s.slot.Name() + "/" + f.Type(),
+		Version: f.Version(), MinVersion: f.Version(),
 	}
 }
 

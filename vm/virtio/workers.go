@@ -1,30 +1,49 @@
 package virtio
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/qmon/qmon/vm"
+)
 
 // maxWorkers bounds the requests of a device that run at once.
 const maxWorkers = 16
 
-// workers runs requests on a bounded number of goroutines that live while there is work.
+// job is a request that needs the drive.
+type job interface {
+	// run does the work, on a goroutine of its own.
+	run()
+	// finish gives the guest the result, on the machine's goroutine.
+	finish()
+}
+
+// workers runs jobs on a bounded number of goroutines that live while there is work.
 type workers struct {
-	block *Block
+	machine *vm.Machine
 
 	mu      sync.Mutex
 	idle    sync.Cond // broadcast when active becomes 0
-	waiting []*blkRequest
-	done    []*blkRequest
+	waiting []job
+	done    []job
 	active  int
 }
 
-func (w *workers) init(b *Block) {
-	w.block = b
+func (w *workers) init(m *vm.Machine) {
+	w.machine = m
 	w.idle.L = &w.mu
 }
 
-func (w *workers) start(r *blkRequest) {
+// start runs a job beside the processors; on a machine whose runs are to be the same every
+// time, at once.
+func (w *workers) start(j job) {
+	if w.machine.Clock().Reproducible() {
+		j.run()
+		j.finish()
+		return
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.waiting = append(w.waiting, r)
+	w.waiting = append(w.waiting, j)
 	if w.active < maxWorkers {
 		w.active++
 		go w.work()
@@ -35,14 +54,14 @@ func (w *workers) work() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for len(w.waiting) > 0 {
-		r := w.waiting[0]
+		j := w.waiting[0]
 		w.waiting = w.waiting[1:]
 		w.mu.Unlock()
-		r.run(w.block.drive)
+		j.run()
 		w.mu.Lock()
-		w.done = append(w.done, r)
+		w.done = append(w.done, j)
 		if len(w.done) == 1 {
-			w.block.machine.Post(w.block.deliver)
+			w.machine.Post(w.deliver)
 		}
 	}
 	if w.active--; w.active == 0 {
@@ -50,7 +69,26 @@ func (w *workers) work() {
 	}
 }
 
-func (w *workers) takeDone() []*blkRequest {
+// deliver gives the guest the results of jobs that are complete.
+func (w *workers) deliver() {
+	for _, j := range w.takeDone() {
+		j.finish()
+	}
+}
+
+// drain waits until no job is running, and delivers.
+func (w *workers) drain() {
+	w.wait()
+	w.deliver()
+}
+
+// drop waits until no job is running, and forgets the results.
+func (w *workers) drop() {
+	w.wait()
+	w.takeDone()
+}
+
+func (w *workers) takeDone() []job {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	done := w.done
@@ -58,7 +96,6 @@ func (w *workers) takeDone() []*blkRequest {
 	return done
 }
 
-// wait blocks until no request is running.
 func (w *workers) wait() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

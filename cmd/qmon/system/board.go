@@ -17,17 +17,27 @@ type personality struct {
 	defaults []driveopt.Spec
 	// disks are the interfaces whose hard disks become virtio-blk devices by themselves.
 	disks map[string]bool
+	// units are those whose other drives become SCSI units by themselves.
+	units map[string]bool
 }
 
 // Boards. The pc's drives are those of QEMU's pc machine; virt under qmon's own name takes
-// -hda and its kin under the same names and gives the hard disks to the guest as
-// virtio-blk; as qemu-system-riscv64 it names and refuses as that program does.
+// -hda and its kin under the same names, and if=scsi; it gives hard disks to the guest as
+// virtio-blk, and the others as SCSI units. As qemu-system-riscv64 it names and refuses as that
+// program does.
 var (
 	pcBoard = driveopt.Board{Default: "ide", Interfaces: map[string]driveopt.Controller{
 		"ide":    {Buses: 2, Units: 2},
 		"floppy": {Buses: 1},
 		"virtio": {Buses: 1},
 		"sd":     {Buses: 1},
+	}}
+	qmonBoard = driveopt.Board{Default: "ide", Interfaces: map[string]driveopt.Controller{
+		"ide":    {Buses: 2, Units: 2},
+		"floppy": {Buses: 1},
+		"virtio": {Buses: 1},
+		"sd":     {Buses: 1},
+		"scsi":   {Buses: 1, Units: 7},
 	}}
 	riscvBoard = driveopt.Board{Default: "none", Interfaces: map[string]driveopt.Controller{
 		"virtio": {Buses: 1},
@@ -46,7 +56,11 @@ func personalityOf(o *options) (personality, error) {
 	}
 	switch machine {
 	case "virt":
-		p := personality{machine: "virt", stream: "virt", board: pcBoard, disks: map[string]bool{"ide": true, "virtio": true}}
+		p := personality{
+			machine: "virt", stream: "virt", board: qmonBoard,
+			disks: map[string]bool{"ide": true, "virtio": true},
+			units: map[string]bool{"ide": true, "floppy": true, "scsi": true},
+		}
 		if name == "qemu-system-riscv64" {
 			p.board = riscvBoard
 		}

@@ -125,8 +125,8 @@ func checkNode(options blockdev.Options) error {
 }
 
 // driveFor finds the drive that a device's drive= means: a drive's id, or a node's name,
-// for which a drive is made.
-func (s *storage) driveFor(id string) (*blockdev.Drive, error) {
+// for which a drive is made; model is the device's.
+func (s *storage) driveFor(id, model string) (*blockdev.Drive, error) {
 	if d, ok := s.builder.Drives.Get(id); ok {
 		if d.Attached() != "" {
 			return nil, blockdev.Errorf(blockdev.ErrInUse, "", "", "Drive '%s' is already in use by another block device", id)
@@ -135,7 +135,7 @@ func (s *storage) driveFor(id string) (*blockdev.Drive, error) {
 	}
 	v, ok := s.graph.Find(id)
 	if !ok {
-		return nil, blockdev.Errorf(blockdev.ErrNotFound, "", "", "Property 'virtio-blk-device.drive' can't find value '%s'", id)
+		return nil, blockdev.Errorf(blockdev.ErrNotFound, "", "", "Property '%s.drive' can't find value '%s'", model, id)
 	}
 	d := blockdev.NewDrive(blockdev.DriveConfig{Name: id, ReadOnly: !v.Mode().Writable, Cache: v.Mode().Cache})
 	if err := d.Insert(v.Ref()); err != nil {

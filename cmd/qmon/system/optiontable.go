@@ -40,7 +40,7 @@ func machineOptions() []optionDef {
 		{"kernel", "FILE", "kernel: an ELF file or an image", setString(func(o *options) *string { return &o.kernel })},
 		{"initrd", "FILE", "initial RAM disk", setString(func(o *options) *string { return &o.initrd })},
 		{"append", "TEXT", "the kernel's command line", setString(func(o *options) *string { return &o.append })},
-		{"device", "MODEL,...", "add a device: virtio-blk-device,drive=ID,bus=virtio-mmio-bus.N", addList("device", "driver", func(o *options) *[]argument { return &o.devices })},
+		{"device", "MODEL,...", "add a device: virtio-blk-device,drive=ID,bus=virtio-mmio-bus.N; virtio-scsi-device; scsi-hd or scsi-cd,drive=ID", addList("device", "driver", func(o *options) *[]argument { return &o.devices })},
 		{"global", "DRIVER.PROP=VALUE", "set a property of all devices of a kind", addList("global", "", func(o *options) *[]argument { return &o.globals })},
 		{"name", "TEXT", "a name for the machine", setName},
 		{"uuid", "UUID", "a UUID for the machine", setUUID},
