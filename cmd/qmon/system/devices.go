@@ -159,7 +159,11 @@ func (s *storage) drive(d *deviceOption) (*blockdev.Drive, error) {
 	if !ok {
 		return nil, errors.New("drive property not set")
 	}
-	return s.driveFor(name, d.model)
+	model := d.model
+	if strings.HasPrefix(model, "virtio-blk") {
+		model = "virtio-blk-device" // which the others are wrapped around
+	}
+	return s.driveFor(name, model)
 }
 
 // takeDrive makes a drive one that is in use.
