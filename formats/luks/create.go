@@ -8,6 +8,7 @@ import (
 
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/formats/internal/luks1"
+	"github.com/qmon/qmon/formats/internal/sectors"
 )
 
 var createOptions = blockdev.OptionTable{
@@ -72,7 +73,7 @@ func Create(_ context.Context, r blockdev.CreateRequest) error {
 }
 
 // parseCreate checks the options, with QEMU's defaults.
-func parseCreate(r blockdev.CreateRequest) (s luks1.Spec, hash string, iterTime time.Duration, err error) {
+func parseCreate(r blockdev.CreateRequest) (s sectors.Spec, hash string, iterTime time.Duration, err error) {
 	get := func(name, otherwise string) string {
 		v, ok := r.Options[name].(string)
 		if !ok {
@@ -83,7 +84,7 @@ func parseCreate(r blockdev.CreateRequest) (s luks1.Spec, hash string, iterTime 
 		}
 		return v
 	}
-	s = luks1.Spec{Cipher: get("cipher-alg", "aes-256"), Mode: get("cipher-mode", "xts"), IVGen: get("ivgen-alg", "plain64")}
+	s = sectors.Spec{Cipher: get("cipher-alg", "aes-256"), Mode: get("cipher-mode", "xts"), IVGen: get("ivgen-alg", "plain64")}
 	hash = get("hash-alg", "sha256")
 	if ivHash := get("ivgen-hash-alg", "sha256"); s.IVGen == "essiv" {
 		s.IVHash = ivHash // others have no use for one

@@ -18,6 +18,7 @@ import (
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/blockdev/secret"
 	"github.com/qmon/qmon/formats/internal/luks1"
+	"github.com/qmon/qmon/formats/internal/sectors"
 )
 
 const (
@@ -59,7 +60,7 @@ type Image struct {
 	name   string
 	file   blockdev.Node
 	header *luks1.Header
-	cipher *luks1.Cipher // nil if opened for metadata only
+	cipher *sectors.Cipher // nil if opened for metadata only
 	// partial is held for writing while sectors are read, changed in part and written back,
 	// and for reading by all other writes.
 	partial  sync.RWMutex
@@ -111,7 +112,7 @@ func (im *Image) unlock(ctx context.Context, o blockdev.Values) error {
 	if err != nil {
 		return err
 	}
-	im.cipher, err = luks1.NewCipher(im.header.Spec, key)
+	im.cipher, err = sectors.New(im.header.Spec, key)
 	return err
 }
 

@@ -67,6 +67,12 @@ var ciphers = [][]string{
 	{"cipher-mode=ecb"},
 	{"cipher-mode=ctr", "ivgen-alg=essiv", "ivgen-hash-alg=sha256"},
 	{"ivgen-alg=essiv"},
+	{"cipher-alg=serpent-256", "hash-alg=ripemd160"},
+	{"cipher-alg=serpent-128", "cipher-mode=cbc", "ivgen-alg=essiv", "ivgen-hash-alg=md5", "hash-alg=md5"},
+	{"cipher-alg=twofish-256"},
+	{"cipher-alg=twofish-128", "cipher-mode=cbc", "ivgen-alg=plain"},
+	{"cipher-alg=cast5-128", "cipher-mode=cbc"},
+	{"cipher-alg=cast5-128", "cipher-mode=ctr", "ivgen-alg=essiv", "ivgen-hash-alg=md5"},
 }
 
 // disk is what images hold.
@@ -261,15 +267,14 @@ func TestKeysThatDoNotOpen(t *testing.T) {
 
 func TestCreateRefuses(t *testing.T) {
 	for option, want := range map[string]string{
-		"cipher-alg=foo":         "Parameter 'cipher-alg' does not accept value 'foo'",
-		"cipher-mode=foo":        "Parameter 'cipher-mode' does not accept value 'foo'",
-		"ivgen-alg=foo":          "Parameter 'ivgen-alg' does not accept value 'foo'",
-		"hash-alg=foo":           "Parameter 'hash-alg' does not accept value 'foo'",
-		"cipher-alg=serpent-256": "cipher 'serpent-256' is not supported",
-		"hash-alg=ripemd160":     "Hash algorithm 'ripemd160' not supported",
-		"iter-time=0":            "iter-time is not from 1 to 60000 milliseconds",
-		"key-secret=":            "Parameter 'key-secret' is required for cipher",
-		"key-secret=none":        "No secret with id 'none'",
+		"cipher-alg=foo":  "Parameter 'cipher-alg' does not accept value 'foo'",
+		"cipher-mode=foo": "Parameter 'cipher-mode' does not accept value 'foo'",
+		"ivgen-alg=foo":   "Parameter 'ivgen-alg' does not accept value 'foo'",
+		"hash-alg=foo":    "Parameter 'hash-alg' does not accept value 'foo'",
+		"cipher-alg=3des": "Algorithm '3des' not supported",
+		"iter-time=0":     "iter-time is not from 1 to 60000 milliseconds",
+		"key-secret=":     "Parameter 'key-secret' is required for cipher",
+		"key-secret=none": "No secret with id 'none'",
 	} {
 		v, err := createOptions.Parse(quick(option))
 		if err != nil {

@@ -1,5 +1,5 @@
-// Package luks1 is the cryptography of LUKS version 1: the header with its key slots, and
-// the encryption of sectors. It knows bytes and offsets, and no disk images.
+// Package luks1 is LUKS version 1: the header with its key slots. It knows bytes and
+// offsets, and no disk images; sectors are encrypted by package sectors.
 //
 //	0        4 KiB                                     payload
 //	| header | key slot 0 | key slot 1 | ... slot 7 | | sectors, encrypted
@@ -16,8 +16,6 @@
 //	header.go    the header, and what is refused
 //	keyslot.go   passphrase to master key and back
 //	split.go     the anti-forensic splitter
-//	cipher.go    sectors: modes and the generators of their initial vectors
-//	xts.go       AES-XTS
 //	new.go       a header with a new master key
 //
 // Section names in comments are those of the "LUKS1 On-Disk Format Specification", version

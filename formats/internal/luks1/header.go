@@ -3,11 +3,15 @@ package luks1
 import (
 	"bytes"
 	"encoding/binary"
-	"fmt"
+	"errors"
 	"strings"
 
 	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/formats/internal/sectors"
 )
+
+// SectorSize is the unit of encryption, in bytes.
+const SectorSize = sectors.Size
 
 // Offsets of the header's fields, section 3.1 "Partition header".
 const (
@@ -55,7 +59,8 @@ const (
 
 // Header is the header of a volume. Offsets are in bytes.
 type Header struct {
-	Spec
+	sectors.Spec
+	KeySize    int // of the master key, bytes
 	Hash       string
 	Payload    int64
 	UUID       string
@@ -131,28 +136,18 @@ func text(b []byte, n int) string {
 }
 
 // parseSpec parses cipher name and mode, "xts-plain64" or "cbc-essiv:sha256", section 6.
-func (h *Header) parseSpec(cipher, mode, name string) error {
-	chain, gen, ok := strings.Cut(mode, "-")
-	if !ok {
-		return blockdev.Errorf(blockdev.ErrCorrupt, "open", name, "Unexpected cipher mode string format '%s'", mode)
+func (h *Header) parseSpec(cipher, mode, name string) (err error) {
+	h.Spec, err = sectors.Of(cipher, mode, h.KeySize)
+	return inFile(err, name)
+}
+
+// inFile names the file in an error about a spec.
+func inFile(err error, name string) error {
+	var e *blockdev.Error
+	if errors.As(err, &e) {
+		e.File = name
 	}
-	h.Mode = chain
-	var ivHash string
-	if h.IVGen, ivHash, _ = strings.Cut(gen, ":"); h.IVGen == genESSIV {
-		h.IVHash = ivHash // others have no use for one
-	}
-	size := h.KeySize
-	if chain == modeXTS {
-		if size%2 != 0 {
-			return blockdev.Errorf(blockdev.ErrCorrupt, "open", name, "XTS cipher key length should be a multiple of 2")
-		}
-		size /= 2
-	}
-	h.Cipher = fmt.Sprintf("%s-%d", cipher, size*8)
-	if _, ok := aesKeys[h.Cipher]; !ok {
-		return blockdev.Errorf(blockdev.ErrNotSupported, "open", name, "Algorithm '%s' with key size %d bytes not supported", cipher, size)
-	}
-	return nil
+	return err
 }
 
 // check refuses what cannot be right, or is not supported.
@@ -161,7 +156,7 @@ func (h *Header) check(name string) error {
 		return blockdev.Errorf(kind, "open", name, format, args...)
 	}
 	if err := h.checkNames(); err != nil {
-		return refuse(blockdev.ErrNotSupported, "%s", err)
+		return inFile(err, name)
 	}
 	if h.Iterations == 0 {
 		return refuse(blockdev.ErrCorrupt, "LUKS key iteration count is zero")
@@ -177,32 +172,10 @@ func (h *Header) check(name string) error {
 
 // checkNames tells which algorithm is unknown.
 func (h *Header) checkNames() error {
-	if _, ok := hashes[h.Hash]; !ok {
-		return fmt.Errorf("Hash algorithm '%s' not supported", h.Hash)
+	if _, ok := sectors.Hashes[h.Hash]; !ok {
+		return blockdev.Errorf(blockdev.ErrNotSupported, "open", "", "Hash algorithm '%s' not supported", h.Hash)
 	}
-	switch h.Mode {
-	case modeECB, modeCBC, modeCTR, modeXTS:
-	default:
-		return fmt.Errorf("Cipher mode '%s' not supported", h.Mode)
-	}
-	switch h.IVGen {
-	case genPlain, genPlain64:
-		return nil
-	case genESSIV:
-	default:
-		return fmt.Errorf("IV generator '%s' not supported", h.IVGen)
-	}
-	if h.IVHash == "" {
-		return fmt.Errorf("Missing IV generator hash specification")
-	}
-	newHash, ok := hashes[h.IVHash]
-	if !ok {
-		return fmt.Errorf("Hash algorithm '%s' not supported", h.IVHash)
-	}
-	if n := newHash().Size(); n != 16 && n != 24 && n != 32 {
-		return fmt.Errorf("No AES cipher with key size %d available", n)
-	}
-	return nil
+	return h.Check()
 }
 
 // checkSlots refuses slots that are not where slots can be.
@@ -241,12 +214,8 @@ func (h *Header) Encode() []byte {
 	be := binary.BigEndian
 	copy(b, magic)
 	be.PutUint16(b[offVersion:], 1)
-	cipher, _, _ := strings.Cut(h.Cipher, "-")
+	cipher, mode := h.DMCrypt()
 	copy(b[offCipher:], cipher)
-	mode := h.Mode + "-" + h.IVGen
-	if h.IVHash != "" {
-		mode += ":" + h.IVHash
-	}
 	copy(b[offMode:], mode)
 	copy(b[offHash:], h.Hash)
 	be.PutUint32(b[offPayload:], uint32(h.Payload/SectorSize))

@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/formats/internal/sectors"
 )
 
 // Unlock finds the slot that the passphrase opens, and returns the master key. r reads the
@@ -39,7 +40,7 @@ func (h *Header) tryslot(s *Slot, passphrase []byte, r io.ReaderAt) ([]byte, err
 		return nil, err
 	}
 	c.Decrypt(material, 0)
-	key := merge(material[:h.KeySize*stripes], stripes, hashes[h.Hash])
+	key := merge(material[:h.KeySize*stripes], stripes, sectors.Hashes[h.Hash])
 	digest, err := h.digestOf(key)
 	if err != nil || subtle.ConstantTimeCompare(digest, h.digest[:]) == 0 {
 		return nil, err
@@ -48,17 +49,17 @@ func (h *Header) tryslot(s *Slot, passphrase []byte, r io.ReaderAt) ([]byte, err
 }
 
 // slotCipher encrypts the contents of a slot. Its sectors are numbered from 0.
-func (h *Header) slotCipher(s *Slot, passphrase []byte) (*Cipher, error) {
-	key, err := pbkdf2.Key(hashes[h.Hash], string(passphrase), s.salt[:], int(s.Iterations), h.KeySize)
+func (h *Header) slotCipher(s *Slot, passphrase []byte) (*sectors.Cipher, error) {
+	key, err := pbkdf2.Key(sectors.Hashes[h.Hash], string(passphrase), s.salt[:], int(s.Iterations), h.KeySize)
 	if err != nil {
 		return nil, err
 	}
-	return NewCipher(h.Spec, key)
+	return sectors.New(h.Spec, key)
 }
 
 // digestOf is the master key's digest, by which it is known.
 func (h *Header) digestOf(key []byte) ([]byte, error) {
-	return pbkdf2.Key(hashes[h.Hash], string(key), h.salt[:], int(h.Iterations), digestBytes)
+	return pbkdf2.Key(sectors.Hashes[h.Hash], string(key), h.salt[:], int(h.Iterations), digestBytes)
 }
 
 // Fill stores the master key in slot i, under a passphrase, and returns what is to be
@@ -72,7 +73,7 @@ func (h *Header) Fill(i int, key, passphrase []byte, iterations uint32) ([]byte,
 		return nil, err
 	}
 	material := make([]byte, h.materialBytes())
-	copy(material, split(key, stripes, hashes[h.Hash]))
+	copy(material, split(key, stripes, sectors.Hashes[h.Hash]))
 	c.Encrypt(material, 0)
 	s.Active = true
 	return material, nil

@@ -6,29 +6,23 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/formats/internal/sectors"
 )
 
 // slotAlign is what slots, and the payload behind them, begin at, as cryptsetup and QEMU
 // have it: a page.
 const slotAlign = 4096
 
-// New makes a header with a new master key, and no slot filled. s.KeySize is set from the
-// cipher. Deriving a key is to take iterTime.
-func New(s Spec, hash string, iterTime time.Duration) (h *Header, key []byte, iterations uint32, err error) {
+// New makes a header with a new master key, and no slot filled. Deriving a key is to take
+// iterTime.
+func New(s sectors.Spec, hash string, iterTime time.Duration) (h *Header, key []byte, iterations uint32, err error) {
 	h = &Header{Spec: s, Hash: hash, UUID: newUUID()}
-	if _, ok := aesKeys[s.Cipher]; !ok {
-		return nil, nil, 0, blockdev.Errorf(blockdev.ErrNotSupported, "create", "", "cipher '%s' is not supported", s.Cipher)
-	}
-	h.KeySize = s.keyBytes()
 	if err := h.checkNames(); err != nil {
-		return nil, nil, 0, blockdev.Errorf(blockdev.ErrInvalid, "create", "", "%s", err)
+		return nil, nil, 0, err
 	}
+	h.KeySize = s.KeyBytes()
 	key = make([]byte, h.KeySize)
 	_, _ = rand.Read(key) // it never fails
-	if _, err := NewCipher(h.Spec, key); err != nil {
-		return nil, nil, 0, blockdev.Errorf(blockdev.ErrInvalid, "create", "", "%s", err)
-	}
 	if iterations, err = benchmark(hash, h.KeySize, iterTime); err != nil {
 		return nil, nil, 0, err
 	}
@@ -57,7 +51,7 @@ func benchmark(hash string, keySize int, d time.Duration) (uint32, error) {
 	)
 	for n := first; ; n *= 2 {
 		start := time.Now()
-		if _, err := pbkdf2.Key(hashes[hash], "benchmark", make([]byte, saltBytes), n, keySize); err != nil {
+		if _, err := pbkdf2.Key(sectors.Hashes[hash], "benchmark", make([]byte, saltBytes), n, keySize); err != nil {
 			return 0, err
 		}
 		took := time.Since(start)
