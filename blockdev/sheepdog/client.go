@@ -38,34 +38,35 @@ type client struct {
 	gateways  []gateway
 	timeout   time.Duration // of a request
 	reconnect time.Duration // of attempts to get a new connection
+	removal   time.Duration // of an object that is to be made again
 	slots     chan struct{}
 
-	mu     sync.Mutex
-	conn   *conn
-	first  int // the gateway to try first
-	closed bool
-	quit   chan struct{}
+	quit context.Context // done when the disk is closed
+	stop context.CancelFunc
+
+	mu    sync.Mutex // held while a connection is made
+	conn  *conn
+	first int // the gateway to try first
 }
 
 // dial makes a client that has a connection.
 func dial(ctx context.Context, file string, gateways []gateway, timeout, reconnect time.Duration) (*client, error) {
 	c := &client{
 		file: file, gateways: gateways, timeout: timeout, reconnect: reconnect,
-		slots: make(chan struct{}, maxInFlight), quit: make(chan struct{}),
+		removal: lastRemovalWait, slots: make(chan struct{}, maxInFlight),
 	}
+	c.quit, c.stop = context.WithCancel(context.Background())
 	if _, err := c.connection(ctx); err != nil {
+		c.stop()
 		return nil, err
 	}
 	return c, nil
 }
 
-// close ends the connection; requests that wait fail.
+// close ends the connection, also one that is about to be made; requests that wait fail.
 func (c *client) close() {
+	c.stop()
 	c.mu.Lock()
-	if !c.closed {
-		c.closed = true
-		close(c.quit)
-	}
 	conn := c.conn
 	c.mu.Unlock()
 	if conn != nil {
@@ -77,7 +78,7 @@ func (c *client) close() {
 func (c *client) connection(ctx context.Context) (*conn, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed {
+	if c.quit.Err() != nil {
 		return nil, blockdev.Errorf(blockdev.ErrInvalid, "", c.file, "the disk is closed")
 	}
 	if c.conn != nil {
@@ -87,6 +88,7 @@ func (c *client) connection(ctx context.Context) (*conn, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
+	defer context.AfterFunc(c.quit, cancel)()
 	var last error
 	for i := range c.gateways {
 		k := (c.first + i) % len(c.gateways)
@@ -135,7 +137,7 @@ func (c *client) do(req p.Request, out, in []byte) (outcome, error) {
 		}
 		select {
 		case <-time.After(min(pause, time.Until(deadline))):
-		case <-c.quit:
+		case <-c.quit.Done():
 			return o, c.gaveUp(err)
 		}
 		if !time.Now().Before(deadline) {
@@ -232,6 +234,35 @@ func (c *client) createObject(id, from p.ObjectID, b []byte, off uint32, policy 
 	}
 	_, err := c.call(req, b, nil)
 	return err
+}
+
+// How long, and how often, a client looks if an object is gone that is about to be made.
+const (
+	lastRemovalWait   = 10 * time.Second
+	firstRemovalPause = time.Millisecond
+	lastRemovalPause  = 250 * time.Millisecond
+)
+
+// awaitRemoval returns when an object that no table names is not there. The daemon answers
+// for a cleared table entry first and removes the object later, whatever was made of it in
+// between: made again too early it would vanish, with its data. An object that stays is one
+// that a crash left between making it and naming it, and is made again.
+func (c *client) awaitRemoval(id p.ObjectID) error {
+	pause := firstRemovalPause
+	for end := time.Now().Add(c.removal); time.Now().Before(end); pause = min(2*pause, lastRemovalPause) {
+		err := c.readObject(id, make([]byte, 1), 0)
+		if errors.Is(err, p.NoObject) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		select {
+		case <-time.After(pause):
+		case <-c.quit.Done():
+		}
+	}
+	return nil
 }
 
 // flush asks the daemon to flush, until it says that it has nothing to. Each connection

@@ -78,7 +78,7 @@ func (c *conn) reason() error {
 }
 
 // roundTrip sends a request with its payload and waits for the answer, whose payload
-// fills in. An answer other than Success has none, and is no error here.
+// fills in. An answer other than Success is no error here.
 func (c *conn) roundTrip(req p.Request, out, in []byte, timeout time.Duration) (p.Response, error) {
 	call := &call{req: req, in: in, done: make(chan struct{})}
 	if err := c.send(call, out); err != nil {
@@ -166,17 +166,16 @@ func (c *conn) readOne(header []byte) error {
 	if call == nil {
 		return protocolError("the Sheepdog server answers request %d, which nobody waits for", resp.ID)
 	}
-	want := 0
-	if resp.Result == p.Success {
-		want = len(call.in)
-	}
 	if resp.Opcode != call.req.Opcode {
 		return protocolError("the Sheepdog server answers %s with %s", call.req.Opcode, resp.Opcode)
 	}
-	if int64(resp.DataLength) != int64(want) {
-		return protocolError("the Sheepdog server answers %s with %d bytes, not %d", resp.Opcode, resp.DataLength, want)
+	// An answer that is no success may have bytes too, of no meaning: so about an erasure
+	// coded object that is missing.
+	got, want := int64(resp.DataLength), int64(len(call.in))
+	if got > want || got < want && resp.Result == p.Success {
+		return protocolError("the Sheepdog server answers %s with %d bytes, not %d", resp.Opcode, got, want)
 	}
-	if _, err := io.ReadFull(c.net, call.in[:want]); err != nil {
+	if _, err := io.ReadFull(c.net, call.in[:got]); err != nil {
 		return &transportError{systemError(err)}
 	}
 	c.mu.Lock()

@@ -128,11 +128,14 @@ func (m *Image) overwrite(i uint32, b []byte, off uint32) error {
 // is there, the table entry. The caller has the object alone.
 func (m *Image) allocate(i uint32, owner p.VID, b []byte, off uint32) error {
 	h := m.index.header()
+	id := p.DataID(h.VID, i)
 	var from p.ObjectID
 	if owner != 0 {
 		from = p.DataID(owner, i)
+	} else if err := m.client.awaitRemoval(id); err != nil {
+		return err
 	}
-	if err := m.client.createObject(p.DataID(h.VID, i), from, b, off, h.CopyPolicy); err != nil {
+	if err := m.client.createObject(id, from, b, off, h.CopyPolicy); err != nil {
 		return err
 	}
 	return m.index.setOwner(i, h.VID)

@@ -2,7 +2,7 @@
 //
 //	Image          a working VDI, or a snapshot opened by name
 //	   |           index.go: which VDI owns each object of the disk
-//	   |           read.go, write.go, discard.go: I/O, a request an object
+//	   |           data.go: reads, writes, discards, a request an object
 //	   |           snapshot.go, vmstate.go, resize.go
 //	client         requests that survive the loss of a gateway (client.go)
 //	   |
@@ -19,6 +19,8 @@
 //   - Entries are written one by one: the daemon forgets who shares an object whose entry
 //     is rewritten, and a snapshot would lose it.
 //   - The first write to an object has it to itself, for creating an object again wipes it.
+//   - An object that was given back is made again only when it is gone, for the daemon
+//     removes it some time after it said so, whatever it holds by then.
 //   - Objects of ancestors are copied when they are first written.
 //   - A working VDI that is open for writing is locked. The lock outlives a crash; the
 //     option break-lock gets rid of it.

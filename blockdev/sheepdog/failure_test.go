@@ -242,7 +242,7 @@ func TestHostileAnswers(t *testing.T) {
 		"another opcode":  answer(func(r *p.Response) { r.Opcode = p.OpWrite }, 0),
 		"too long":        answer(func(r *p.Response) { r.DataLength = 1<<32 - 1 }, 0),
 		"too short":       answer(func(r *p.Response) { r.DataLength = 4 }, -1<<20),
-		"error with data": answer(func(r *p.Response) { r.Result = p.IOError }, 0),
+		"error with data": answer(func(r *p.Response) { r.Result, r.DataLength = p.IOError, 1<<20 }, 0),
 		"twice": func(r *p.Response, out []byte) []byte {
 			b := answer(func(*p.Response) {}, 0)(r, out)
 			return append(b, b...)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -18,13 +19,17 @@ const mib = 1 << 20
 // rig is a cluster with a gateway.
 type rig struct {
 	*testing.T
+	addr    string // of a daemon, instead of cluster and gateway
 	cluster *sheeptest.Cluster
 	gateway *sheeptest.Gateway
 }
 
+// reclaimDelay is long enough for a client that does not wait to be punished.
+const reclaimDelay = 2 * time.Millisecond
+
 func newRig(t *testing.T, options ...sheeptest.Option) *rig {
 	t.Helper()
-	r := &rig{T: t, cluster: sheeptest.New(sheeptest.Config{Locking: true})}
+	r := &rig{T: t, cluster: sheeptest.New(sheeptest.Config{Locking: true, ReclaimDelay: reclaimDelay})}
 	r.gateway = r.listen(options...)
 	return r
 }
@@ -40,7 +45,12 @@ func (r *rig) listen(options ...sheeptest.Option) *sheeptest.Gateway {
 }
 
 // name is a VDI's file name.
-func (r *rig) name(vdi string) string { return "sheepdog:" + r.gateway.Addr() + ":" + vdi }
+func (r *rig) name(vdi string) string {
+	if r.addr != "" {
+		return "sheepdog:" + r.addr + ":" + vdi
+	}
+	return "sheepdog:" + r.gateway.Addr() + ":" + vdi
+}
 
 func must[T any](v T, err error) func(testing.TB) T {
 	return func(t testing.TB) T {
@@ -79,7 +89,11 @@ func (r *rig) tryOpen(vdi string, mode blockdev.Mode, more blockdev.Options) (*I
 	if err != nil {
 		return nil, err
 	}
-	return n.(*Image), nil
+	m := n.(*Image)
+	if r.addr == "" {
+		m.client.removal = 200 * time.Millisecond // which the cluster in the tests keeps to
+	}
+	return m, nil
 }
 
 func (r *rig) open(vdi string, writable bool) *Image {

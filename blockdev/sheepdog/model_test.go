@@ -14,6 +14,7 @@ import (
 // model is what a disk and its snapshots hold.
 type model struct {
 	r         *rig
+	vdi       string
 	image     *Image
 	disk      []byte
 	snapshots map[string][]byte
@@ -27,7 +28,7 @@ func TestModel(t *testing.T) {
 		r := newRig(t)
 		defer r.gateway.Kill()
 		size := rapid.Int64Range(1, 3*mib+100).Draw(rt, "size")
-		m := &model{r: r, image: r.disk("d", size), disk: make([]byte, size), snapshots: map[string][]byte{}}
+		m := &model{r: r, vdi: "d", image: r.disk("d", size), disk: make([]byte, size), snapshots: map[string][]byte{}}
 		for range rapid.IntRange(1, 25).Draw(rt, "steps") {
 			m.step(rt)
 		}
@@ -90,7 +91,7 @@ func (m *model) step(t *rapid.T) {
 		m.disk = append(m.disk, make([]byte, size-int64(len(m.disk)))...)
 	case "reopen":
 		m.try(t, m.image.Close())
-		m.image = m.r.open("d", true)
+		m.image = m.r.open(m.vdi, true)
 	case "check":
 		m.check(t)
 	default:

@@ -8,7 +8,8 @@
 // Among the traps: creating an object again wipes it; writes past an object's end succeed
 // and vanish; rewriting an unchanged table entry loses the count of references, and with
 // it a snapshot's data; deleting a VDI whose table is not empty succeeds and does nothing;
-// a lock outlives its connection; a short lookup by snapshot id kills the daemon.
+// a lock outlives its connection; a short lookup by snapshot id kills the daemon; an object
+// that lost its last reference is removed some time later, also if it was made again meanwhile.
 package sheeptest
 
 import (
@@ -24,11 +25,15 @@ type Config struct {
 	Copies      uint8 // of new VDIs; 0 for 1
 	Locking     bool  // LOCK_VDI locks
 	Unformatted bool
+	// ReclaimDelay is how long an object without references is still there.
+	ReclaimDelay time.Duration
 }
 
 // Cluster is what all gateways serve.
 type Cluster struct {
 	config Config
+
+	reclaims sync.WaitGroup // of objects about to be removed
 
 	mu      sync.Mutex
 	epoch   uint32
@@ -96,8 +101,9 @@ func (c *Cluster) Locks() int {
 	return n
 }
 
-// Objects counts the data, and the VM state, objects.
+// Objects counts the data, and the VM state, objects, without those about to be removed.
 func (c *Cluster) Objects() (data, vmState int) {
+	c.reclaims.Wait()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for id := range c.objects {
@@ -369,6 +375,16 @@ func (c *Cluster) dropReference(id p.ObjectID, r reference) {
 			return
 		}
 	}
-	delete(c.objects, id)
 	delete(c.ledgers, id)
+	if c.config.ReclaimDelay == 0 {
+		delete(c.objects, id)
+		return
+	}
+	c.reclaims.Add(1)
+	time.AfterFunc(c.config.ReclaimDelay, func() {
+		defer c.reclaims.Done()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.objects, id)
+	})
 }

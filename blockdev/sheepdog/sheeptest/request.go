@@ -61,6 +61,9 @@ func (c *Cluster) objectRequest(r p.Request, payload []byte) ([]byte, p.Result) 
 		return nil, c.discard(r.OID)
 	}
 	if o == nil {
+		if r.Opcode == p.OpRead && c.erasureCoded(r.OID) {
+			return make([]byte, r.DataLength), p.NoObject // as many bytes as were asked for, all the same
+		}
 		return nil, p.NoObject
 	}
 	switch r.Opcode {
@@ -82,6 +85,12 @@ func (c *Cluster) objectRequest(r p.Request, payload []byte) ([]byte, p.Result) 
 		}
 	}
 	return nil, p.Success
+}
+
+// erasureCoded tells if an object is kept as strips.
+func (c *Cluster) erasureCoded(id p.ObjectID) bool {
+	inode := c.objects[p.InodeID(id.VID())]
+	return !id.IsInode() && inode != nil && inode.header().CopyPolicy != 0
 }
 
 // create makes an object, or wipes the one that is there.
