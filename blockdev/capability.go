@@ -46,6 +46,14 @@ type Resizer interface {
 type ResizeOptions struct {
 	Preallocation string // "off" (also ""), "metadata", "falloc", "full"
 	Shrink        bool   // allow Size to become smaller
+	// Exact refuses a node of fixed size that is longer; otherwise it may be.
+	Exact bool
+}
+
+// FixedSizer tells if a node's size cannot change, as that of a drive of the host. Its
+// Resize only says whether there is room. Fallback: it can.
+type FixedSizer interface {
+	FixedSize() bool
 }
 
 // CompressedWriter writes whole clusters compressed. Fallback: none.
@@ -247,6 +255,24 @@ type AllocatedSizer interface {
 // for the backing file. Fallback: none.
 type Reopener interface {
 	ReopenWritable(writable bool) error
+}
+
+// HostDisk is a drive of the host.
+type HostDisk interface {
+	// WholeDisk tells if it is a disk as a whole, so that a guest that writes to it may
+	// destroy what the host keeps there.
+	WholeDisk() bool
+}
+
+// HostMedium is a drive of the host whose medium comes and goes by itself. A [Drive] that
+// holds it does to it what the guest does to its tray. Fallback: none.
+type HostMedium interface {
+	Present() bool // there is a medium that can be read
+	// Watch calls changed whenever a medium has come or gone, or is another, until the
+	// node is closed or watched by somebody else.
+	Watch(changed func(present bool))
+	Eject(open bool) error
+	Lock(on bool) error
 }
 
 // Limiter tells what requests suit a node best. Fallback: [LimitsOf] gives 1-byte

@@ -68,11 +68,26 @@ func (g *Graph) createFormat(ctx context.Context, d, protocol *Driver, name *fil
 		return err
 	}
 	r.File = file.Node
-	err = d.Create(ctx, r)
+	if err = clearStart(file.Node, r.Size); err == nil {
+		err = d.Create(ctx, r)
+	}
 	if cerr := file.Unref(); err == nil {
 		err = cerr
 	}
 	return err
+}
+
+// startBytes is where images of most formats are told by.
+const startBytes = 512
+
+// clearStart makes sure that a drive of the host, which keeps what was on it, is not taken
+// for its old image. A disk that is larger than the drive is left to the format, which
+// writes its own header or refuses.
+func clearStart(n Node, size int64) error {
+	if !hasFixedSize(n) || size > n.Size() {
+		return nil
+	}
+	return WriteZeroes(n, 0, min(startBytes, n.Size()), 0)
 }
 
 // ProtocolOf is the driver that a file name selects: by its prefix, or else "file".

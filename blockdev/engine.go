@@ -162,7 +162,7 @@ func Resize(n Node, size int64, o ResizeOptions) error {
 		return Errorf(ErrLimit, "resize", "", "Image size %d is not between 0 and %d", size, int64(MaxSize))
 	case !ok:
 		return Errorf(ErrNotSupported, "resize", "", "Image format driver does not support resize")
-	case size < old && !o.Shrink:
+	case size < old && !o.Shrink && !hasFixedSize(n):
 		return Errorf(ErrInvalid, "resize", "", "shrinking has to be asked for")
 	}
 	if err := r.Resize(size, o); err != nil {
@@ -172,6 +172,11 @@ func Resize(n Node, size int64, o ResizeOptions) error {
 		return WriteZeroes(n, old, min(n.Size(), b.Size())-old, ZeroMayUnmap)
 	}
 	return nil
+}
+
+func hasFixedSize(n Node) bool {
+	f, ok := n.(FixedSizer)
+	return ok && f.FixedSize()
 }
 
 // LimitsOf are n's limits, or the defaults: any offset and length will do.

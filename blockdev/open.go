@@ -71,7 +71,8 @@ func (g *Graph) OpenDescription(ctx context.Context, description Options, o Open
 
 // fileName is a name that selects a protocol and says what to open with it.
 type fileName struct {
-	driver  *Driver
+	driver  *Driver // nil for a plain name
+	exact   bool    // "file:" was said: the name is a regular file's, not a drive's
 	text    string  // as the user wrote it
 	options Options // what the text means to the driver
 }
@@ -93,7 +94,9 @@ func parseFilename(text string) (*fileName, error) {
 		if before, _, ok := strings.Cut(rest, ":"); ok && !strings.Contains(before, "/") && !isDriveLetter(rest) {
 			rest = "./" + rest // so that the name alone means the same file
 		}
-		return plainFile(rest), nil
+		name := plainFile(rest)
+		name.exact = true
+		return name, nil
 	}
 	for _, d := range Drivers() {
 		for _, p := range d.Prefixes {
@@ -118,6 +121,19 @@ func parseFilename(text string) (*fileName, error) {
 func (f *fileName) lookup() (*Driver, error) {
 	if f.driver != nil {
 		return f.driver, nil
+	}
+	var best *Driver
+	score := 0
+	for _, d := range Drivers() {
+		if d.ProbeName == nil || f.exact {
+			continue
+		}
+		if s := d.ProbeName(f.options["filename"]); s > score {
+			best, score = d, s
+		}
+	}
+	if best != nil {
+		return best, nil
 	}
 	return LookupDriver(fileDriver)
 }

@@ -1,10 +1,14 @@
 package blockdev
 
+import "strings"
+
 // dirSeparators end a directory's name, or a drive's.
 const dirSeparators = `/\:`
 
-// isDriveLetter tells if a name begins with a drive ("C:"), which is no protocol.
+// isDriveLetter tells if a name begins with a drive ("C:" or `\\.\C:`), which is no
+// protocol.
 func isDriveLetter(name string) bool {
+	name = strings.TrimPrefix(name, `\\.\`)
 	if len(name) < 2 || name[1] != ':' {
 		return false
 	}

@@ -165,12 +165,17 @@ func (info *Info) addFormat(v *blockdev.Vertex) error {
 	return nil
 }
 
-// holdsFile tells if the bytes of v are in a host file, which is never dirty.
+// holdsFile tells if the bytes of v are in a file or on a drive of the host, which is never
+// dirty.
 func holdsFile(v *blockdev.Vertex) bool {
 	for v.File() != nil {
 		v = v.File()
 	}
-	return v.Driver.Name == "file"
+	switch v.Driver.Name {
+	case "file", "host_device", "host_cdrom":
+		return true
+	}
+	return false
 }
 
 func (info *Info) addBacking(v *blockdev.Vertex, ref blockdev.Reference) {

@@ -52,7 +52,7 @@ func Resize(ctx context.Context, o ResizeOptions) (size int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	err = blockdev.Resize(v.Node, size, blockdev.ResizeOptions{Preallocation: o.Preallocation, Shrink: o.Shrink})
+	err = blockdev.Resize(v.Node, size, blockdev.ResizeOptions{Preallocation: o.Preallocation, Shrink: o.Shrink, Exact: true})
 	return v.Node.Size(), err
 }
 

@@ -5,6 +5,7 @@ package all
 import (
 	_ "github.com/qmon/qmon/blockdev/file"              // local files and devices
 	_ "github.com/qmon/qmon/blockdev/filter/copyonread" // keeps what is read in an image
+	_ "github.com/qmon/qmon/blockdev/hostdev"           // drives of the host
 	_ "github.com/qmon/qmon/blockdev/nbd"               // exports of NBD servers
 	_ "github.com/qmon/qmon/blockdev/null"              // disks that hold nothing
 	_ "github.com/qmon/qmon/blockdev/sheepdog"          // disks on a Sheepdog cluster

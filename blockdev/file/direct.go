@@ -65,7 +65,7 @@ func (n *Node) writeBounced(p []byte, off int64) error {
 		}
 		p, off = p[k:], off+int64(k)
 	}
-	if !n.device && end%n.align != 0 {
+	if !n.fixed && end%n.align != 0 {
 		if err := n.f.Truncate(end); err != nil {
 			return err
 		}

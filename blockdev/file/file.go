@@ -1,12 +1,16 @@
-// Package file is the protocol of local files and block devices: where most bytes live.
+// Package file is the protocol of local files: where most bytes live.
 //
 //	Node --- os.File (pread, pwrite, fdatasync)
 //	  |         |
 //	  |         +-- byte locks 100..103 and 201, 203: what QEMU takes (lock_linux.go)
-//	  +-- Map: SEEK_DATA, SEEK_HOLE       Discard, WriteZeroes: fallocate (hole_linux.go)
+//	  +-- Map: SEEK_DATA, SEEK_HOLE
+//	  +-- Storage: opening, size, Discard, WriteZeroes: fallocate (hole_linux.go)
 //
 // Where the system offers no such thing (anything but Linux) files have no holes that we
 // know of, zeroes are written, and nothing is locked.
+//
+// The drives of the host, package hostdev, are nodes of this package with another
+// [Storage].
 package file
 
 import (
@@ -17,6 +21,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/qmon/qmon/blockdev"
 )
@@ -51,12 +56,13 @@ var createOptions = blockdev.OptionTable{
 	{Name: "preallocation", Type: blockdev.OptString, Help: "Preallocation mode (allowed values: off, falloc, full)"},
 }
 
-// Node is an open file or block device.
+// Node is an open file, or a drive of the host.
 type Node struct {
-	name   string
-	mode   blockdev.Mode
-	device bool // a device: its size is fixed
-	locks  bool // locks are taken
+	name    string
+	mode    blockdev.Mode
+	storage Storage
+	fixed   bool // the size cannot be changed
+	locks   bool // locks are taken
 
 	// mu is held for reading while f is used, for writing by what bears nothing beside it:
 	// replacing f, and reading, changing and writing back a block of it.
@@ -68,8 +74,9 @@ type Node struct {
 	// grow keeps writes past the end from setting size to less than another just did.
 	grow sync.Mutex
 
-	noPunch, noZeroRange atomic.Bool // the file system said that it cannot
-	align                int64       // of memory, offsets and lengths with O_DIRECT, else 1
+	noDiscard, noPunch, noZeroRange atomic.Bool // the system said that it cannot
+
+	align int64 // that memory, offsets and lengths must have, 1 for any
 }
 
 var (
@@ -81,17 +88,27 @@ var (
 	_ blockdev.AllocatedSizer = (*Node)(nil)
 )
 
-// open opens r's file in its mode, falling back to read-only where that is allowed.
+// open opens a regular file.
 func open(_ context.Context, r blockdev.OpenRequest) (blockdev.Node, error) {
 	name, _ := r.Options["filename"].(string)
 	if name == "" {
 		return nil, blockdev.Errorf(blockdev.ErrInvalid, "open", "", "The 'file' block driver requires a file name")
 	}
+	n, err := Open(name, r, regular{})
+	if err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+// Open opens name on a storage, in r's mode and with its options, falling back to
+// read-only where that is allowed.
+func Open(name string, r blockdev.OpenRequest, s Storage) (*Node, error) {
 	locks, err := locking(r)
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{name: name, mode: r.Mode, locks: locks, align: 1}
+	n := &Node{name: name, mode: r.Mode, storage: s, locks: locks, align: 1}
 	n.writable = r.Mode.Writable
 	err = n.openFile()
 	if n.writable && r.Mode.AutoReadOnly && isReadOnlyError(err) {
@@ -144,23 +161,20 @@ func (n *Node) openHandle(writable bool) (*os.File, error) {
 	if writable {
 		flags = os.O_RDWR
 	}
-	f, err := os.OpenFile(n.name, flags|directFlag(n.mode.Cache.Direct), 0)
-	if err == nil {
-		return f, nil
-	}
-	if errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrNotExist) || !isDirectory(n.name) {
+	f, err := n.storage.Open(n.name, flags|directFlag(n.mode.Cache.Direct))
+	if err != nil {
 		return nil, openError(n.name, err)
 	}
-	return nil, n.notRegular()
+	return f, nil
 }
 
-func isDirectory(name string) bool {
-	info, err := os.Stat(name)
-	return err == nil && info.IsDir()
-}
-
-// openError words err, from opening name, as QEMU does.
+// openError words err, from opening name, as QEMU does. An error of the block layer says
+// enough.
 func openError(name string, err error) error {
+	var own *blockdev.Error
+	if errors.As(err, &own) {
+		return err
+	}
 	var pe *os.PathError
 	if errors.As(err, &pe) {
 		err = pe.Err
@@ -169,34 +183,40 @@ func openError(name string, err error) error {
 		Text: fmt.Sprintf("Could not open '%s'", name), Err: err}
 }
 
-func (n *Node) notRegular() error {
-	return blockdev.Errorf(blockdev.ErrInvalid, "open", n.name, "'file' driver requires '%s' to be a regular file", n.name)
-}
-
-// examine finds out what the file is and how long.
+// examine finds out how long the file is, and how it wants to be read.
 func (n *Node) examine() error {
-	info, err := n.f.Stat()
+	g, err := n.storage.Examine(n.f, n.name)
 	if err != nil {
 		return openError(n.name, err)
 	}
-	size := info.Size()
-	switch {
-	case info.Mode().IsRegular():
-	case info.Mode()&os.ModeCharDevice != 0: // /dev/null is a disk of no bytes, as for QEMU
-		n.device, size = true, 0
-	case info.Mode()&os.ModeDevice != 0:
-		n.device = true
-		if size, err = deviceSize(n.f); err != nil {
-			return openError(n.name, err)
-		}
-	default:
-		return n.notRegular()
+	n.fixed, n.align = g.Fixed, 1
+	if n.mode.Cache.Direct || g.Aligned {
+		n.align = g.Sector
 	}
-	n.size.Store(size)
-	if n.mode.Cache.Direct {
-		n.align = directAlign
-	}
+	n.size.Store(g.Size)
 	return nil
+}
+
+// Examine looks at the file again, through a new handle: another medium may be in the
+// drive.
+func (n *Node) Examine() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	f, err := n.openHandle(n.writable)
+	if err != nil {
+		return err
+	}
+	if err := n.replace(f, n.writable); err != nil {
+		return err
+	}
+	return n.examine()
+}
+
+// Handle calls fn with the open file, which stays open meanwhile.
+func (n *Node) Handle(fn func(*os.File) error) error {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return fn(n.f)
 }
 
 // FileInfo says which file of the host this is: backing chains that loop are found by it.
@@ -276,8 +296,8 @@ func (n *Node) checkWrite(op string, off, length int64) error {
 	if off < 0 || length < 0 || off > blockdev.MaxSize-length {
 		return blockdev.ErrorAt(blockdev.ErrRange, op, n.name, off, "%d bytes end past the largest size", length)
 	}
-	if n.device {
-		return blockdev.CheckRange(op, n, off, length)
+	if n.fixed && off+length > n.Size() {
+		return &blockdev.Error{Kind: blockdev.ErrNoSpace, Op: op, File: n.name, Offset: off, Err: syscall.ENOSPC}
 	}
 	return nil
 }
@@ -351,6 +371,11 @@ func (n *Node) ReopenWritable(writable bool) error {
 		_ = f.Close() // the reason for giving up is reported instead
 		return err
 	}
+	return n.replace(f, writable)
+}
+
+// replace goes on with handle f, or closes it. The caller holds mu.
+func (n *Node) replace(f *os.File, writable bool) error {
 	if err := n.relock(f, writable); err != nil {
 		_ = f.Close() // the lock's error is the one to report
 		return err

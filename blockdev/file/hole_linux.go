@@ -2,7 +2,6 @@ package file
 
 import (
 	"errors"
-	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -64,13 +63,7 @@ func dataSync(f *os.File) error {
 	return nil
 }
 
-// deviceSize asks a block device for its length.
-func deviceSize(f *os.File) (int64, error) {
-	// Seeking to the end works for every block device and needs no ioctl of its own.
-	return f.Seek(0, io.SeekEnd)
-}
-
-// directAlign suits every disk: what O_DIRECT asks of memory, offsets and lengths.
+// directAlign suits every file system: what O_DIRECT asks of memory, offsets and lengths.
 const directAlign = 4096
 
 func directFlag(on bool) int {

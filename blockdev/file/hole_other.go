@@ -3,7 +3,6 @@
 package file
 
 import (
-	"io"
 	"os"
 
 	"github.com/qmon/qmon/blockdev"
@@ -26,8 +25,6 @@ func isRefusal(err error) (refused, forever bool) {
 }
 
 func dataSync(f *os.File) error { return f.Sync() }
-
-func deviceSize(f *os.File) (int64, error) { return f.Seek(0, io.SeekEnd) }
 
 const directAlign = 4096
 

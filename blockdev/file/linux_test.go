@@ -66,20 +66,6 @@ func TestMapAgreesWithQEMU(t *testing.T) {
 	}
 }
 
-func TestCharacterDevicesHaveNoBytes(t *testing.T) {
-	v, err := opened(t, "/dev/null", blockdev.Mode{Writable: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := v.Node.WriteAt([]byte{1}, 0); v.Node.Size() != 0 || !errors.Is(err, blockdev.ErrRange) {
-		t.Errorf("%d bytes, %v", v.Node.Size(), err)
-	}
-	if err := v.Unref(); err != nil {
-		t.Error(err)
-	}
-}
-
-// lockMessage is what both we and QEMU say about an image in use.
 func lockMessage(how, name string) string {
 	return "Failed to get " + how + " lock\nIs another process using the image [" + name + "]?"
 }

@@ -24,7 +24,7 @@ func (n *Node) Map(off, length int64) (blockdev.Extent, error) {
 // region tells if off is in a hole, and where the hole or the data ends. A file whose
 // holes cannot be known is data.
 func (n *Node) region(off int64) (hole bool, end int64) {
-	if n.device {
+	if n.fixed {
 		return false, n.Size()
 	}
 	data, found, ok := seekData(n.f, off)

@@ -16,7 +16,7 @@ func create(_ context.Context, r blockdev.CreateRequest) error {
 		e.Op, e.Text = "create", fmt.Sprintf("Could not create '%s'", r.Filename)
 		return e
 	}
-	n := &Node{name: r.Filename, f: f, writable: true, align: 1}
+	n := &Node{name: r.Filename, f: f, storage: regular{}, writable: true, align: 1}
 	preallocation, _ := r.Options["preallocation"].(string)
 	err = n.initialize(r.Size, preallocation)
 	if cerr := n.Close(); err == nil {
@@ -33,12 +33,6 @@ func (n *Node) initialize(size int64, preallocation string) error {
 	if err := lockFile(n.f, n.name, true); err != nil {
 		return err
 	}
-	if n.device {
-		if size > n.Size() {
-			return blockdev.Errorf(blockdev.ErrNoSpace, "create", n.name, "The image size is too large for the device")
-		}
-		return nil
-	}
 	if err := n.truncate(0); err != nil {
 		return err
 	}
@@ -47,11 +41,11 @@ func (n *Node) initialize(size int64, preallocation string) error {
 
 // Resize changes the file's length; what is new reads as zeroes.
 func (n *Node) Resize(size int64, o blockdev.ResizeOptions) error {
+	if n.fixed {
+		return n.keepSize(size, o)
+	}
 	if err := n.checkWrite("resize", 0, size); err != nil {
 		return err
-	}
-	if n.device {
-		return blockdev.Errorf(blockdev.ErrNotSupported, "resize", n.name, "Cannot resize device files")
 	}
 	old := n.size.Load()
 	if size < old && o.Preallocation != "" && o.Preallocation != "off" {
@@ -67,6 +61,28 @@ func (n *Node) Resize(size int64, o blockdev.ResizeOptions) error {
 	}
 	return blockdev.Errorf(blockdev.ErrNotSupported, "resize", n.name, "Unsupported preallocation mode: %s", o.Preallocation)
 }
+
+// keepSize is Resize where the size is fixed: it looks how large the drive is now, as
+// volumes grow. A larger one will do if the size need not be exact.
+func (n *Node) keepSize(size int64, o blockdev.ResizeOptions) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err := n.examine(); err != nil {
+		return err
+	}
+	switch {
+	case o.Preallocation != "" && o.Preallocation != "off":
+		return blockdev.Errorf(blockdev.ErrNotSupported, "resize", n.name, "Unsupported preallocation mode '%s'", o.Preallocation)
+	case o.Exact && size != n.Size():
+		return blockdev.Errorf(blockdev.ErrNotSupported, "resize", n.name, "Cannot resize device files")
+	case size > n.Size():
+		return blockdev.Errorf(blockdev.ErrNoSpace, "resize", n.name, "Cannot grow device files")
+	}
+	return nil
+}
+
+// FixedSize implements blockdev.FixedSizer.
+func (n *Node) FixedSize() bool { return n.fixed }
 
 // reserve makes the file longer, with storage for what is new.
 func (n *Node) reserve(off, length int64) error {

@@ -1,6 +1,10 @@
 package file
 
-import "github.com/qmon/qmon/blockdev"
+import (
+	"sync/atomic"
+
+	"github.com/qmon/qmon/blockdev"
+)
 
 // WriteZeroes makes the range read as zeroes: by a hole where storage may be given back,
 // by a reserved range of zeroes where the file system has them, else by writing. What
@@ -42,49 +46,50 @@ func (n *Node) Discard(off, length int64) error {
 	if length <= 0 || !n.mode.Unmap {
 		return nil
 	}
-	_, err := n.punch(off, length)
+	_, err := n.try(n.storage.Discard, &n.noDiscard, "discard", off, length)
 	return err
 }
 
-// punch makes a hole; ok tells that it was tried and err is the outcome. A range that
-// ends past the end of the file makes the file longer.
-func (n *Node) punch(off, length int64) (ok bool, err error) {
-	if n.noPunch.Load() {
+// try calls the system unless it has said that it cannot do that; ok tells that it was
+// tried and err is the outcome.
+func (n *Node) try(call rangeCall, never *atomic.Bool, op string, off, length int64) (ok bool, err error) {
+	if never.Load() {
 		return false, nil
 	}
-	err = punchHole(n.f, off, length)
+	err = call(n.f, off, length)
 	if refused, forever := isRefusal(err); refused {
-		n.noPunch.Store(forever)
+		never.Store(forever)
 		return false, nil
 	}
 	if err != nil {
-		return true, n.ioError("discard", off, err)
+		return true, n.ioError(op, off, err)
 	}
-	return true, n.growTo(off + length)
+	return true, nil
+}
+
+// punch makes a hole. A range that ends past the end of the file makes the file longer.
+func (n *Node) punch(off, length int64) (ok bool, err error) {
+	ok, err = n.try(n.storage.PunchHole, &n.noPunch, "discard", off, length)
+	if ok && err == nil {
+		err = n.growTo(off + length)
+	}
+	return ok, err
 }
 
 // zeroRange is punch with storage kept or reserved.
 func (n *Node) zeroRange(off, length int64) (ok bool, err error) {
-	if n.noZeroRange.Load() {
-		return false, nil
+	ok, err = n.try(n.storage.ZeroRange, &n.noZeroRange, "write", off, length)
+	if ok && err == nil {
+		n.grown(off + length)
 	}
-	err = zeroRange(n.f, off, length)
-	if refused, forever := isRefusal(err); refused {
-		n.noZeroRange.Store(forever)
-		return false, nil
-	}
-	if err != nil {
-		return true, n.ioError("write", off, err)
-	}
-	n.grown(off + length)
-	return true, nil
+	return ok, err
 }
 
 // growTo makes the file at least end bytes long.
 func (n *Node) growTo(end int64) error {
 	n.grow.Lock()
 	defer n.grow.Unlock()
-	if n.device || end <= n.size.Load() {
+	if n.fixed || end <= n.size.Load() {
 		return nil
 	}
 	if err := n.f.Truncate(end); err != nil {
