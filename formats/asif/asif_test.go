@@ -145,5 +145,5 @@ func TestWritingIsRefused(t *testing.T) {
 
 func FuzzImage(f *testing.F) {
 	// Without most of the first chunk, which is empty between the directories.
-	formattest.Fuzz(f, "asif", sample(f)[:5<<20])
+	formattest.Fuzz(f, "asif", damages, sample(f)[:5<<20])
 }

@@ -131,4 +131,4 @@ func TestWritingIsRefused(t *testing.T) {
 	}
 }
 
-func FuzzImage(f *testing.F) { formattest.Fuzz(f, "bochs", sample(f)) }
+func FuzzImage(f *testing.F) { formattest.Fuzz(f, "bochs", damages, sample(f)) }

@@ -129,19 +129,22 @@ func imageOf(tables ...table) []byte {
 	return append(b, trailer...)
 }
 
-func TestDamagedTablesAreRefused(t *testing.T) {
+// hostileImage is one that must be refused, and what is said of it.
+type hostileImage struct {
+	name  string
+	image []byte
+	kind  error
+	text  string
+}
+
+func hostileImages() []hostileImage {
 	with := func(change func(*table)) []byte {
 		c := sound
 		change(&c)
 		return imageOf(c)
 	}
 	cut := func(from, to string) []byte { return bytes.Replace(imageOf(sound), []byte(from), []byte(to), 1) }
-	for _, c := range []struct {
-		name  string
-		image []byte
-		kind  error
-		text  string
-	}{
+	return []hostileImage{
 		{"empty", nil, blockdev.ErrFormat, "Could not locate UDIF trailer in dmg file"},
 		{"no trailer", cut("koly", "ylok"), blockdev.ErrFormat, "Could not locate UDIF trailer in dmg file"},
 		{"no tables", imageOf(), blockdev.ErrCorrupt, "Invalid argument"},
@@ -156,7 +159,11 @@ func TestDamagedTablesAreRefused(t *testing.T) {
 		{"twice", imageOf(sound, sound), blockdev.ErrCorrupt, "sector 0 is in two chunks"},
 		{"base64", cut("<data>\n", "<data>!"), blockdev.ErrCorrupt, "data in the property list: illegal base64 data at input byte 0"},
 		{"cut", cut("</data>", "<xdata>"), blockdev.ErrCorrupt, "property list ends in the middle of a block table"},
-	} {
+	}
+}
+
+func TestDamagedTablesAreRefused(t *testing.T) {
+	for _, c := range hostileImages() {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := Open(context.Background(), blockdev.OpenRequest{Filename: "test", File: blocktest.NewMemory(c.image)})
 			if !errors.Is(err, c.kind) || blockdev.Message(err) != c.text {
@@ -223,7 +230,10 @@ func FuzzImage(f *testing.F) {
 	for _, name := range names {
 		seeds = append(seeds, load(f, name))
 	}
-	formattest.Fuzz(f, "dmg", seeds...)
+	for _, c := range hostileImages() {
+		seeds = append(seeds, c.image)
+	}
+	formattest.Fuzz(f, "dmg", nil, seeds...)
 }
 
 // FuzzUnpack gives chunks as they are to each decoder.

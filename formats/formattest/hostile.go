@@ -80,8 +80,14 @@ func theySay(t *testing.T, driver string, image []byte, want string) {
 const fuzzReach = 1 << 20
 
 // Fuzz uses images of which nothing is expected but that everything comes back, with an
-// error or without. 8 bytes of each image are replaced.
-func Fuzz(f *testing.F, driver string, seeds ...[]byte) {
+// error or without. 8 bytes of each image are replaced. The first seed is damaged in every
+// way of the list, too.
+func Fuzz(f *testing.F, driver string, list []Damage, seeds ...[]byte) {
+	for _, c := range list {
+		b := bytes.Clone(seeds[0])
+		c.Do(b)
+		f.Add(b, uint32(0), uint64(0))
+	}
 	for _, s := range seeds {
 		f.Add(s, uint32(0), uint64(0))
 		for at := 8; at < min(len(s), 1<<10); at += 12 {

@@ -162,5 +162,5 @@ func FuzzImage(f *testing.F) {
 	b := newImage(f)
 	older := append([]byte(nil), b...)
 	copy(older, magicSectors)
-	formattest.Fuzz(f, "parallels", b, older)
+	formattest.Fuzz(f, "parallels", damages, b, older)
 }

@@ -95,5 +95,5 @@ func FuzzImage(f *testing.F) {
 	b := newImage(f)
 	used := append([]byte(nil), b...)
 	set32(headerBytes, 0)(used)
-	formattest.Fuzz(f, "vdi", b, append(used, make([]byte, 1<<16)...))
+	formattest.Fuzz(f, "vdi", damages, b, append(used, make([]byte, 1<<16)...))
 }

@@ -162,11 +162,5 @@ func TestHostileDescriptors(t *testing.T) {
 }
 
 func FuzzImage(f *testing.F) {
-	seeds := [][]byte{smallImage(f), []byte(textHead + "RW 4096 ZERO\n"), []byte(textHead + "RW 1 FLAT \"x\" 0\n"), cowdImage(), streamImage(f)}
-	for _, d := range damages {
-		b := smallImage(f)
-		d.Do(b)
-		seeds = append(seeds, b)
-	}
-	formattest.Fuzz(f, "vmdk", seeds...)
+	formattest.Fuzz(f, "vmdk", damages, smallImage(f), []byte(textHead+"RW 4096 ZERO\n"), []byte(textHead+"RW 1 FLAT \"x\" 0\n"), cowdImage(), streamImage(f))
 }

@@ -179,5 +179,5 @@ func TestDifferencingImageIsOverItsParent(t *testing.T) {
 
 func FuzzImage(f *testing.F) {
 	small := newImage(f, nil)
-	formattest.Fuzz(f, "vpc", small, newImage(f, blockdev.Values{"subformat": "fixed"})[4<<20:], differencingImage(f)[:8<<10])
+	formattest.Fuzz(f, "vpc", damages, small, newImage(f, blockdev.Values{"subformat": "fixed"})[4<<20:], differencingImage(f)[:8<<10])
 }
