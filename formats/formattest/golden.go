@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -31,13 +32,7 @@ func RunGolden(t *testing.T, driver string) {
 	for line := range strings.Lines(string(list)) {
 		want, name, _ := strings.Cut(strings.TrimSpace(line), " ")
 		t.Run(name, func(t *testing.T) {
-			n, err := d.Open(context.Background(), blockdev.OpenRequest{Filename: name, File: load(t, dir, name)})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if b, ok := n.(blockdev.Backed); ok && b.BackingReference().Name != "" {
-				b.SetBacking(load(t, dir, b.BackingReference().Name))
-			}
+			n := openGolden(t, d, dir, name)
 			// Both ways: the driver's own, and the engine's, which goes by Map.
 			for _, read := range []func(p []byte, off int64) (int, error){
 				n.ReadAt,
@@ -57,6 +52,26 @@ func RunGolden(t *testing.T, driver string) {
 	}
 }
 
+// openGolden opens an image, and what is below it.
+func openGolden(t *testing.T, d *blockdev.Driver, dir, name string) blockdev.Node {
+	t.Helper()
+	n, err := d.Open(context.Background(), blockdev.OpenRequest{Filename: name, File: load(t, dir, name)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, ok := n.(blockdev.Backed)
+	if !ok || b.BackingReference().Name == "" {
+		return n
+	}
+	ref := b.BackingReference()
+	if ref.Format != d.Name {
+		b.SetBacking(load(t, dir, ref.Name))
+		return n
+	}
+	b.SetBacking(openGolden(t, d, dir, ref.Name))
+	return n
+}
+
 func checkGolden(t *testing.T, n blockdev.Node) {
 	t.Helper()
 	c, ok := n.(blockdev.Checker)
@@ -69,9 +84,14 @@ func checkGolden(t *testing.T, n blockdev.Node) {
 	}
 }
 
+// load reads a file of an image, which may be packed.
 func load(t *testing.T, dir, name string) *blocktest.Memory {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(dir, name))
+	if errors.Is(err, os.ErrNotExist) {
+		name += ".gz"
+		b, err = os.ReadFile(filepath.Join(dir, name))
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

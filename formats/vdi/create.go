@@ -28,10 +28,7 @@ func Create(_ context.Context, r blockdev.CreateRequest) error {
 			"Unsupported VDI image size (size is 0x%x, max supported is 0x%x)", r.Size, int64(maxSize))
 	}
 	h := newHeader(r.Size, static)
-	var uuid, modify [uuidBytes]byte
-	fillUUID(&uuid)
-	fillUUID(&modify)
-	if _, err := r.File.WriteAt(h.encode(uuid, modify), 0); err != nil {
+	if _, err := r.File.WriteAt(h.encode(), 0); err != nil {
 		return err
 	}
 	if err := writeMap(r.File, h); err != nil {
@@ -45,7 +42,7 @@ func Create(_ context.Context, r blockdev.CreateRequest) error {
 
 func newHeader(size int64, static bool) *header {
 	size = (size + sectorSize - 1) / sectorSize * sectorSize
-	h := &header{kind: imageDynamic, mapOffset: headerBytes, size: size, blocks: (size + blockSize - 1) / blockSize}
+	h := &header{kind: imageDynamic, mapOffset: headerBytes, size: size, blocks: (size + blockSize - 1) / blockSize, id: newUUID(), modified: newUUID()}
 	h.data = h.mapOffset + (h.mapBytes()+sectorSize-1)/sectorSize*sectorSize
 	if static {
 		h.kind, h.allocated = imageStatic, h.blocks
@@ -53,12 +50,12 @@ func newHeader(size int64, static bool) *header {
 	return h
 }
 
-// fillUUID makes a random UUID, version 4.
-func fillUUID(u *[uuidBytes]byte) {
+// newUUID makes a random UUID, version 4.
+func newUUID() (u uuid) {
 	_, _ = rand.Read(u[:]) // it never fails
-	// Its fields are little-endian here: the version is in the high byte of the third.
 	u[7] = u[7]&0x0f | 0x40
 	u[8] = u[8]&0x3f | 0x80
+	return u
 }
 
 // writeMap writes a map without blocks, or with all of them in order.

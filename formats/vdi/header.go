@@ -1,8 +1,8 @@
 package vdi
 
 import (
-	"bytes"
 	"encoding/binary"
+	"fmt"
 
 	"github.com/qmon/qmon/blockdev"
 )
@@ -34,6 +34,7 @@ const (
 	version11      = 1<<16 | 1
 	imageDynamic   = 1
 	imageStatic    = 2
+	imageDiff      = 4
 	creator        = "<<< QEMU VM Virtual Disk Image >>>\n"
 	blockSize      = 1 << 20
 	entryDiscarded = 0xfffffffe
@@ -47,6 +48,15 @@ const (
 	maxSize   = maxBlocks * blockSize
 )
 
+// uuid is an identifier as it is stored: its first three fields are little-endian.
+type uuid [uuidBytes]byte
+
+// String is the notation that VirtualBox uses.
+func (u uuid) String() string {
+	le := binary.LittleEndian
+	return fmt.Sprintf("{%08x-%04x-%04x-%x-%x}", le.Uint32(u[:]), le.Uint16(u[4:]), le.Uint16(u[6:]), u[8:10], u[10:])
+}
+
 // header is the part of the header that matters here.
 type header struct {
 	kind      uint32
@@ -55,6 +65,10 @@ type header struct {
 	size      int64 // of the disk, bytes
 	blocks    int64
 	allocated int64
+	id        uuid // of the image, then of its last change
+	modified  uuid
+	link      uuid // of the image below, zero for none, then of the last change to it
+	linkState uuid
 }
 
 // mapBytes is the size of the map.
@@ -76,6 +90,8 @@ func readHeader(file blockdev.Node, name string, noIO bool) (*header, error) {
 		data:      int64(le.Uint32(b[offDataOffset:])),
 		blocks:    int64(le.Uint32(b[offBlocks:])),
 		allocated: int64(le.Uint32(b[offAllocated:])),
+		id:        uuid(b[offUUID:]), modified: uuid(b[offModifyUUID:]),
+		link: uuid(b[offLinkUUID:]), linkState: uuid(b[offParentUUID:]),
 	}
 	size := le.Uint64(b[offDiskSize:])
 	h.size = int64(size)
@@ -90,7 +106,7 @@ func (h *header) check(b []byte, size uint64, fileSize int64, noIO bool, name st
 	le := binary.LittleEndian
 	version := le.Uint32(b[offVersion:])
 	sector, block := le.Uint32(b[offSectorSize:]), le.Uint32(b[offBlockSize:])
-	none := make([]byte, uuidBytes)
+	diff := h.kind == imageDiff && h.link != uuid{}
 	refuse := func(kind error, format string, args ...any) error {
 		return blockdev.Errorf(kind, "open", name, format, args...)
 	}
@@ -111,9 +127,9 @@ func (h *header) check(b []byte, size uint64, fileSize int64, noIO bool, name st
 		return refuse(blockdev.ErrNotSupported, "unsupported VDI image (block size %d is not %d)", block, blockSize)
 	case h.size > h.blocks*blockSize:
 		return refuse(blockdev.ErrCorrupt, "unsupported VDI image (disk size %d, image bitmap has room for %d)", h.size, h.blocks*blockSize)
-	case !bytes.Equal(b[offLinkUUID:offLinkUUID+uuidBytes], none):
+	case h.link != uuid{} && !diff:
 		return refuse(blockdev.ErrNotSupported, "unsupported VDI image (non-NULL link UUID)")
-	case !bytes.Equal(b[offParentUUID:offParentUUID+uuidBytes], none):
+	case h.linkState != uuid{} && !diff:
 		return refuse(blockdev.ErrNotSupported, "unsupported VDI image (non-NULL parent UUID)")
 	case h.blocks > maxBlocks:
 		return refuse(blockdev.ErrLimit, "unsupported VDI image (too many blocks %d, max is %d)", h.blocks, maxBlocks)
@@ -128,7 +144,7 @@ func (h *header) check(b []byte, size uint64, fileSize int64, noIO bool, name st
 }
 
 // encode makes the header of a new image.
-func (h *header) encode(uuid, modify [uuidBytes]byte) []byte {
+func (h *header) encode() []byte {
 	b := make([]byte, headerBytes)
 	le := binary.LittleEndian
 	copy(b, creator)
@@ -143,7 +159,7 @@ func (h *header) encode(uuid, modify [uuidBytes]byte) []byte {
 	le.PutUint32(b[offBlockSize:], blockSize)
 	le.PutUint32(b[offBlocks:], uint32(h.blocks))
 	le.PutUint32(b[offAllocated:], uint32(h.allocated))
-	copy(b[offUUID:], uuid[:])
-	copy(b[offModifyUUID:], modify[:])
+	copy(b[offUUID:], h.id[:])
+	copy(b[offModifyUUID:], h.modified[:])
 	return b
 }

@@ -48,8 +48,9 @@ var damages = []formattest.Damage{
 	{Name: "few blocks", Do: set32(offBlocks, 3), Kind: blockdev.ErrCorrupt, Text: "unsupported VDI image (disk size 4194304, image bitmap has room for 3145728)"},
 	{Name: "too many blocks", Do: set32(offBlocks, maxBlocks+1), Kind: blockdev.ErrLimit, Text: "unsupported VDI image (too many blocks 536870785, max is 536870784)"},
 	{Name: "most blocks", Do: set32(offBlocks, maxBlocks), Kind: blockdev.ErrCorrupt, Text: "the block map, 2147483136 bytes at 0x200, is not in the file", Ours: true},
-	{Name: "snapshot", Do: set32(offLinkUUID, 1), Kind: blockdev.ErrNotSupported, Text: "unsupported VDI image (non-NULL link UUID)"},
-	{Name: "parent", Do: set32(offParentUUID+12, 1), Kind: blockdev.ErrNotSupported, Text: "unsupported VDI image (non-NULL parent UUID)"},
+	{Name: "link of a dynamic image", Do: set32(offLinkUUID, 1), Kind: blockdev.ErrNotSupported, Text: "unsupported VDI image (non-NULL link UUID)"},
+	{Name: "differencing without a link", Do: func(b []byte) { set32(offType, imageDiff)(b); set32(offParentUUID, 1)(b) }, Kind: blockdev.ErrNotSupported, Text: "unsupported VDI image (non-NULL parent UUID)"},
+	{Name: "parent of a dynamic image", Do: set32(offParentUUID+12, 1), Kind: blockdev.ErrNotSupported, Text: "unsupported VDI image (non-NULL parent UUID)"},
 }
 
 func TestDamagedHeadersAreRefused(t *testing.T) {
@@ -62,8 +63,8 @@ func TestHeaderFieldsOfQEMUsImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := readHeader(blocktest.NewMemory(b), "test", false)
-	want := header{kind: imageDynamic, mapOffset: 512, data: 1024, size: 4 << 20, blocks: 4, allocated: 1}
-	if err != nil || *got != want {
+	want := header{kind: imageDynamic, mapOffset: 512, data: 1024, size: 4 << 20, blocks: 4, allocated: 1, id: got.id, modified: got.modified}
+	if err != nil || *got != want || got.id == got.modified {
 		t.Errorf("%+v, %v, want %+v", got, err, want)
 	}
 }
@@ -95,5 +96,8 @@ func FuzzImage(f *testing.F) {
 	b := newImage(f)
 	used := append([]byte(nil), b...)
 	set32(headerBytes, 0)(used)
-	formattest.Fuzz(f, "vdi", damages, b, append(used, make([]byte, 1<<16)...))
+	diff := append([]byte(nil), b...)
+	set32(offType, imageDiff)(diff)
+	set32(offLinkUUID, 1)(diff)
+	formattest.Fuzz(f, "vdi", damages, b, append(used, make([]byte, 1<<16)...), diff)
 }

@@ -3,6 +3,7 @@ package vdi
 import (
 	"context"
 	"encoding/binary"
+	"sync"
 
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/formats/internal/bat"
@@ -13,14 +14,8 @@ func init() {
 		Name:          "vdi",
 		Probe:         probe,
 		CreateOptions: createOptions,
-		Open: func(ctx context.Context, r blockdev.OpenRequest) (blockdev.Node, error) {
-			im, err := Open(ctx, r)
-			if err != nil {
-				return nil, err
-			}
-			return im, nil
-		},
-		Create: Create,
+		Open:          Open,
+		Create:        Create,
 	})
 }
 
@@ -39,6 +34,10 @@ type Image struct {
 	file   blockdev.Node
 	header *header
 	table  bat.Table
+
+	mu       sync.Mutex
+	touched  bool // since the image was opened
+	modified uuid // the identifier of the last change
 }
 
 var (
@@ -50,13 +49,14 @@ var (
 	_ blockdev.Reopener   = (*Image)(nil)
 )
 
-// Open opens the image in r.File.
-func Open(ctx context.Context, r blockdev.OpenRequest) (*Image, error) {
+// Open opens the image in r.File. A differencing one is only read; what is below it is not
+// opened: attach it with SetBacking.
+func Open(ctx context.Context, r blockdev.OpenRequest) (blockdev.Node, error) {
 	h, err := readHeader(r.File, r.Filename, r.Mode.NoIO)
 	if err != nil {
 		return nil, err
 	}
-	im := &Image{name: r.Filename, file: r.File, header: h}
+	im := &Image{name: r.Filename, file: r.File, header: h, modified: h.modified}
 	im.table = bat.Table{
 		Offset: h.mapOffset, Entries: h.blocks, Width: mapEntryBytes, Order: binary.LittleEndian,
 		Decode: im.decode, Encode: im.encode,
@@ -64,7 +64,12 @@ func Open(ctx context.Context, r blockdev.OpenRequest) (*Image, error) {
 	c := bat.Config{
 		Name: r.Filename, File: r.File, Mode: r.Mode, Size: h.size,
 		BlockSize: blockSize, Base: h.data, Align: blockSize, End: h.data, Zeroes: true,
-		Table: im.table, Hooks: bat.Hooks{Grow: im.count},
+		Table: im.table, Hooks: bat.Hooks{
+			Begin: im.touch, Overwrite: func(int64) error { return im.touch() }, Grow: im.count, IsParent: im.isParent,
+		},
+	}
+	if h.kind == imageDiff {
+		return openDifferencing(im, c)
 	}
 	if r.Mode.Writable {
 		if c.End, c.Holes, err = im.room(ctx); err != nil {
@@ -78,6 +83,8 @@ func Open(ctx context.Context, r blockdev.OpenRequest) (*Image, error) {
 // decode tells what an entry of the map means.
 func (im *Image) decode(e uint64) (bat.Block, error) {
 	switch {
+	case e == entryUnused && im.header.link != uuid{}:
+		return bat.Block{}, nil
 	case e >= entryDiscarded:
 		return bat.Block{Kind: bat.Zero}, nil
 	case e >= uint64(im.header.blocks):
@@ -112,6 +119,30 @@ func (im *Image) room(ctx context.Context) (end int64, holes []bat.Hole, err err
 		}
 	}
 	return im.header.data + count*blockSize, holes, err
+}
+
+// touch gives the image the identifier of a change before it is changed for the first time,
+// durably, so that images over it notice.
+func (im *Image) touch() error {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	if im.touched {
+		return nil
+	}
+	id := newUUID()
+	if _, err := im.file.WriteAt(id[:], offModifyUUID); err != nil {
+		return err
+	}
+	im.modified = id
+	im.touched = true
+	return im.file.Flush()
+}
+
+// lastChange is the identifier of the last change.
+func (im *Image) lastChange() uuid {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	return im.modified
 }
 
 // count notes in the header how many blocks there are.

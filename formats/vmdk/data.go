@@ -29,7 +29,7 @@ func (im *Image) Map(off, n int64) (blockdev.Extent, error) {
 	x, err := e.mapSparse(off, n)
 	im.mu.Unlock()
 	if err == nil && x.Kind == blockdev.ExtentUnallocated {
-		err = im.checkParent()
+		err = im.Verify()
 	}
 	return x, err
 }

@@ -10,10 +10,12 @@ import (
 	"syscall"
 
 	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/formats/internal/parent"
 )
 
 // Image is an opened VMDK: a [blockdev.Node].
 type Image struct {
+	parent.Link
 	name    string
 	file    blockdev.Node
 	desc    *descriptor
@@ -25,16 +27,11 @@ type Image struct {
 	writable atomic.Bool
 	touched  atomic.Bool // the CID is new since the image was opened
 	cid      atomic.Uint32
-	backing  atomic.Pointer[backingNode]
-	parentOK atomic.Bool // the parent was found to be the right one
 
 	allocMu  sync.Mutex // one allocation at a time, with its data
 	commitMu sync.Mutex // one write-back at a time; taken after allocMu
 	mu       sync.Mutex // the tables; taken last, never held across data I/O
 }
-
-// backingNode wraps the interface for an atomic pointer.
-type backingNode struct{ blockdev.Node }
 
 var (
 	_ blockdev.Node             = (*Image)(nil)
@@ -52,6 +49,7 @@ var (
 // backing file is not opened: attach it with SetBacking.
 func Open(ctx context.Context, r blockdev.OpenRequest) (*Image, error) {
 	im := &Image{name: r.Filename, file: r.File}
+	im.IsParent = im.checkParent
 	if err := im.load(ctx, r); err != nil {
 		return nil, err
 	}
@@ -175,42 +173,20 @@ func (im *Image) BackingReference() blockdev.Reference {
 	return blockdev.Reference{Kind: blockdev.RefBacking, Parent: im.name, Name: im.desc.parent, Format: "vmdk"}
 }
 
-// Backing is the attached backing node.
-func (im *Image) Backing() blockdev.Node {
-	if b := im.backing.Load(); b != nil {
-		return b.Node
-	}
-	return nil
-}
-
-// SetBacking attaches or, with nil, detaches the backing node.
-func (im *Image) SetBacking(n blockdev.Node) {
-	im.parentOK.Store(false)
-	if n == nil {
-		im.backing.Store(nil)
-		return
-	}
-	im.backing.Store(&backingNode{n})
-}
-
 // hasBacking tells if absent grains may have contents, attached or not.
-func (im *Image) hasBacking() bool { return im.backing.Load() != nil || im.desc.parent != "" }
+func (im *Image) hasBacking() bool { return im.Backing() != nil || im.desc.parent != "" }
 
 // ChangeBackingReference is not possible, as in QEMU.
 func (im *Image) ChangeBackingReference(string, string) error {
 	return &blockdev.Error{Kind: blockdev.ErrNotSupported, Op: "write", File: im.name, Offset: blockdev.NoOffset, Err: syscall.ENOTSUP}
 }
 
-// checkParent fails if the parent is not as it was when this disk was made: what is read
-// from it would be a mixture of two disks. So it does if the parent is no VMDK. It is looked at once, as a commit into the
-// parent changes it while it is read.
-func (im *Image) checkParent() error {
-	b := im.Backing()
-	if im.parentOK.Load() || b == nil || im.desc.parentCID == noParent {
+// checkParent fails if n is no VMDK, or not as it was when this disk was made.
+func (im *Image) checkParent(n blockdev.Node) error {
+	if im.desc.parentCID == noParent {
 		return nil
 	}
-	if parent, ok := b.(*Image); ok && parent.cid.Load() == im.desc.parentCID {
-		im.parentOK.Store(true)
+	if p, ok := n.(*Image); ok && p.cid.Load() == im.desc.parentCID {
 		return nil
 	}
 	return &blockdev.Error{Kind: blockdev.ErrInvalid, Op: "read", File: im.name, Offset: blockdev.NoOffset, Err: syscall.EINVAL}

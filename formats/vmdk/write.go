@@ -108,7 +108,7 @@ func (im *Image) wholeGrains(e *extent, p []byte, off int64, kind blockdev.Exten
 
 // fill reads from the parent; what it does not have is zero.
 func (im *Image) fill(e *extent, p []byte, off int64) error {
-	if err := im.checkParent(); err != nil {
+	if err := im.Verify(); err != nil {
 		return err
 	}
 	b := im.Backing()

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/formats/internal/parent"
 	"github.com/qmon/qmon/internal/rangelock"
 )
 
@@ -51,6 +52,9 @@ type Hooks struct {
 	// Grow is called with the end of the last block when that moves, long before the
 	// table refers to new blocks. It may write up to Trailer bytes behind the end.
 	Grow func(end int64) error
+	// IsParent fails if n is not the parent that the image was made over. It is called
+	// before the first read of a backing node.
+	IsParent func(n blockdev.Node) error
 	// Unpack reads a Compressed block as a whole.
 	Unpack func(b Block, out []byte) error
 }
@@ -60,7 +64,7 @@ type Image struct {
 	c        Config
 	size     atomic.Int64
 	writable atomic.Bool
-	backing  atomic.Pointer[backingNode]
+	parent   parent.Link
 	refers   atomic.Bool
 	busy     *rangelock.Lock
 	commitMu sync.Mutex
@@ -73,9 +77,6 @@ type Image struct {
 	begun  bool
 	closed bool
 }
-
-// backingNode wraps the interface for an atomic pointer.
-type backingNode struct{ blockdev.Node }
 
 var (
 	_ blockdev.Node         = (*Image)(nil)
@@ -91,6 +92,7 @@ func New(c Config) *Image {
 	im := &Image{c: c, busy: rangelock.New(), end: c.End, fresh: max(c.File.Size(), c.End)}
 	im.tables = tables{Table: &im.c.Table, cache: cache{file: c.File, pieces: map[int64]*piece{}}}
 	im.holes = c.Holes
+	im.parent.IsParent = c.Hooks.IsParent
 	im.size.Store(c.Size)
 	im.writable.Store(c.Mode.Writable)
 	return im
@@ -227,27 +229,14 @@ func (im *Image) Close() error {
 type Overlay struct{ *Image }
 
 // Backing is the attached backing node.
-func (o Overlay) Backing() blockdev.Node { return o.backingNode() }
+func (o Overlay) Backing() blockdev.Node { return o.parent.Backing() }
 
 // SetBacking attaches or, with nil, detaches the backing node.
-func (o Overlay) SetBacking(n blockdev.Node) {
-	if n == nil {
-		o.backing.Store(nil)
-		return
-	}
-	o.backing.Store(&backingNode{n})
-}
+func (o Overlay) SetBacking(n blockdev.Node) { o.parent.SetBacking(n) }
 
 // RefersBacking says if the image names a backing file: unallocated blocks then have
 // contents, be it attached or not.
 func (o Overlay) RefersBacking(yes bool) { o.refers.Store(yes) }
 
-func (im *Image) backingNode() blockdev.Node {
-	if b := im.backing.Load(); b != nil {
-		return b.Node
-	}
-	return nil
-}
-
 // hasBacking tells if unallocated blocks may have contents.
-func (im *Image) hasBacking() bool { return im.backing.Load() != nil || im.refers.Load() }
+func (im *Image) hasBacking() bool { return im.parent.Backing() != nil || im.refers.Load() }

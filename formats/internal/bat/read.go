@@ -10,6 +10,9 @@ func (im *Image) Map(off, n int64) (blockdev.Extent, error) {
 	im.mu.Lock()
 	defer im.mu.Unlock()
 	b, length, err := im.find(off, n)
+	if err == nil && b.Kind == Unallocated {
+		err = im.parent.Verify()
+	}
 	if err != nil {
 		return blockdev.Extent{}, err
 	}
@@ -134,7 +137,10 @@ func (im *Image) readBlock(p []byte, b Block, off int64) error {
 		copy(p, whole[in:])
 		return nil
 	case Unallocated:
-		if below := im.backingNode(); below != nil {
+		if err := im.parent.Verify(); err != nil {
+			return err
+		}
+		if below := im.parent.Backing(); below != nil {
 			return readPadded(below, p, off)
 		}
 	}

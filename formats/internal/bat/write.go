@@ -137,7 +137,7 @@ func (im *Image) fillOld(r run, from, to, at int64) error {
 	if err != nil {
 		return err
 	}
-	if b.Kind == Zero || b.Kind == Unallocated && im.backingNode() == nil {
+	if b.Kind == Zero || b.Kind == Unallocated && im.parent.Backing() == nil {
 		stale := max(0, min(to+at, r.fresh)-(from+at))
 		return blockdev.WriteZeroes(im.c.File, from+at, stale, blockdev.ZeroMayUnmap)
 	}
