@@ -55,6 +55,23 @@ func openDifferencing(ctx context.Context, r blockdev.OpenRequest, f *footer, si
 	return im, err
 }
 
+// isParent fails if n is not the disk whose identifier the header names.
+func (im *Image) isParent(n blockdev.Node) error {
+	var id uuid
+	switch p := n.(type) {
+	case *fixed:
+		id = p.id
+	case *Image:
+		id = p.footer.id()
+	case *differencing:
+		id = p.image.footer.id()
+	}
+	if want := uuid(im.header.raw[offParentUUID:]); id != want {
+		return blockdev.Errorf(blockdev.ErrInvalid, "read", im.name, "the parent is not the disk with the identifier %x", want)
+	}
+	return nil
+}
+
 // parentName is the path of the parent: the relative one, else the absolute one, else the
 // name alone. Paths are those of Windows, so their drive does not matter here.
 func (h *dynamicHeader) parentName(file blockdev.Node) (string, error) {
@@ -140,6 +157,9 @@ func (im *differencing) Map(off, n int64) (blockdev.Extent, error) {
 	}
 	e.Len = min(e.Len, length)
 	if !here {
+		if err := im.VerifyParent(); err != nil {
+			return blockdev.Extent{}, err
+		}
 		e = blockdev.Extent{Kind: blockdev.ExtentUnallocated, Len: e.Len}
 	}
 	return e, nil

@@ -133,7 +133,7 @@ func openDynamic(ctx context.Context, r blockdev.OpenRequest, f *footer, size in
 		Name: r.Filename, File: r.File, Mode: r.Mode, Size: size,
 		BlockSize: h.blockSize, Prefix: h.bitmapBytes(), Align: sectorSize,
 		End: end, Trailer: footerBytes, Zeroes: true, Table: im.table,
-		Hooks: bat.Hooks{Prefix: fillBitmap, Overwrite: im.markBlock, Grow: im.moveFooter},
+		Hooks: bat.Hooks{Prefix: fillBitmap, Overwrite: im.markBlock, Grow: im.moveFooter, IsParent: im.isParent},
 	})
 	return im, nil
 }

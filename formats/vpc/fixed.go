@@ -8,6 +8,7 @@ type fixed struct {
 	file blockdev.Node
 	size int64
 	mode blockdev.Mode
+	id   uuid
 }
 
 var (
@@ -20,12 +21,12 @@ var (
 
 // openFixed opens an image without a table. One that is shorter than its footer says reads
 // as zeroes at the end, and is not written: the footer would be in the way.
-func openFixed(r blockdev.OpenRequest, size int64) (*fixed, error) {
+func openFixed(r blockdev.OpenRequest, f *footer, size int64) (*fixed, error) {
 	if r.Mode.Writable && size > r.File.Size()-footerBytes {
 		return nil, blockdev.Errorf(blockdev.ErrCorrupt, "open", r.Filename,
 			"the footer's disk of %d bytes is not in the file of %d", size, r.File.Size())
 	}
-	return &fixed{name: r.Filename, file: r.File, size: size, mode: r.Mode}, nil
+	return &fixed{name: r.Filename, file: r.File, size: size, mode: r.Mode, id: f.id()}, nil
 }
 
 func (im *fixed) Size() int64 { return im.size }
@@ -65,7 +66,11 @@ func (im *fixed) Map(off, n int64) (blockdev.Extent, error) {
 	if stored == 0 {
 		return blockdev.Extent{Kind: blockdev.ExtentZero, Len: n}, nil
 	}
-	return im.file.Map(off, stored)
+	e, err := im.file.Map(off, stored)
+	if e.Kind == blockdev.ExtentZero {
+		e.Written = true // a fixed image has all its data
+	}
+	return e, err
 }
 
 func (im *fixed) WriteZeroes(off, n int64, flags blockdev.ZeroFlags) error {

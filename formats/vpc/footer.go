@@ -60,6 +60,12 @@ type footer struct {
 	kind    uint32
 }
 
+// uuid is an identifier, as it is stored.
+type uuid [16]byte
+
+// id is the identifier of the disk.
+func (f *footer) id() uuid { return uuid(f.raw[offUUID:]) }
+
 // epoch is where time stamps begin.
 var epoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
@@ -141,7 +147,7 @@ func (f *footer) byCurrentSize(rule string) bool {
 }
 
 // newFooter makes the footer of a new image.
-func newFooter(kind uint32, size int64, chs geometry, creator string, uuid [16]byte, now time.Time) []byte {
+func newFooter(kind uint32, size int64, chs geometry, creator string, id uuid, now time.Time) []byte {
 	b := make([]byte, footerBytes)
 	be := binary.BigEndian
 	copy(b, footerCookie)
@@ -160,7 +166,7 @@ func newFooter(kind uint32, size int64, chs geometry, creator string, uuid [16]b
 	be.PutUint16(b[offGeometry:], uint16(chs.cylinders))
 	b[offGeometry+2], b[offGeometry+3] = byte(chs.heads), byte(chs.sectors)
 	be.PutUint32(b[offType:], kind)
-	copy(b[offUUID:], uuid[:])
+	copy(b[offUUID:], id[:])
 	be.PutUint32(b[offChecksum:], checksum(b, offChecksum))
 	return b
 }

@@ -68,7 +68,7 @@ func Open(ctx context.Context, r blockdev.OpenRequest) (blockdev.Node, error) {
 	}
 	switch f.kind {
 	case typeFixed:
-		im, err := openFixed(r, size)
+		im, err := openFixed(r, f, size)
 		if err != nil {
 			return nil, err
 		}
@@ -112,15 +112,15 @@ func Create(_ context.Context, r blockdev.CreateRequest) error {
 	if r.Size < 0 || size > maxSize {
 		return blockdev.Errorf(blockdev.ErrLimit, "create", r.Filename, "The image size is too large for file format 'vpc'")
 	}
-	var uuid [16]byte
-	_, _ = rand.Read(uuid[:]) // it never fails
+	var id uuid
+	_, _ = rand.Read(id[:]) // it never fails
 	// A UUID of version 4, which is made of random bits.
-	uuid[6], uuid[8] = uuid[6]&0x0f|0x40, uuid[8]&0x3f|0x80
+	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80
 	kind := uint32(typeDynamic)
 	if subformat == subformatFixed {
 		kind = typeFixed
 	}
-	footer := newFooter(kind, size, g, creator, uuid, time.Now())
+	footer := newFooter(kind, size, g, creator, id, time.Now())
 	if kind == typeFixed {
 		return createFixed(r.File, footer, size)
 	}

@@ -234,6 +234,10 @@ func (o Overlay) Backing() blockdev.Node { return o.parent.Backing() }
 // SetBacking attaches or, with nil, detaches the backing node.
 func (o Overlay) SetBacking(n blockdev.Node) { o.parent.SetBacking(n) }
 
+// VerifyParent fails if the backing node is not the parent. Who embeds an Overlay asks before
+// it says that something has to be read there.
+func (o Overlay) VerifyParent() error { return o.parent.Verify() }
+
 // RefersBacking says if the image names a backing file: unallocated blocks then have
 // contents, be it attached or not.
 func (o Overlay) RefersBacking(yes bool) { o.refers.Store(yes) }
