@@ -213,7 +213,8 @@ func mayHoldData(st blockdev.Status) bool {
 	return st.Kind == blockdev.ExtentData || st.Kind == blockdev.ExtentOpaque
 }
 
-// allocation is what Strict compares of a range: is it there, and does it read as zeroes.
-func allocation(st blockdev.Status) [2]bool {
-	return [2]bool{st.Kind != blockdev.ExtentUnallocated, !mayHoldData(st)}
+// allocation is what Strict compares of a range: is it there, does it read as zeroes, and are
+// these stored.
+func allocation(st blockdev.Status) [3]bool {
+	return [3]bool{st.Kind != blockdev.ExtentUnallocated, !mayHoldData(st), st.Written}
 }

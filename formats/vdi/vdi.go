@@ -63,7 +63,7 @@ func Open(ctx context.Context, r blockdev.OpenRequest) (blockdev.Node, error) {
 	}
 	c := bat.Config{
 		Name: r.Filename, File: r.File, Mode: r.Mode, Size: h.size,
-		BlockSize: blockSize, Base: h.data, Align: blockSize, End: h.data, Zeroes: true,
+		BlockSize: blockSize, Base: h.data, Align: blockSize, End: h.data, Zeroes: true, Fixed: h.kind == imageStatic,
 		Table: im.table, Hooks: bat.Hooks{
 			Begin: im.touch, Overwrite: func(int64) error { return im.touch() }, Grow: im.count, IsParent: im.isParent,
 		},

@@ -2,6 +2,7 @@ package vmdk
 
 import (
 	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/formats/internal/flat"
 )
 
 // mapSteps is how many grains one Map looks at, so that a huge disk does not hold up
@@ -23,7 +24,7 @@ func (im *Image) Map(off, n int64) (blockdev.Extent, error) {
 	case e.file == nil:
 		return blockdev.Extent{Kind: blockdev.ExtentZero, Len: n}, nil
 	case e.geo == nil:
-		return e.mapFlat(off, n)
+		return flat.Map(e.file, e.flatAt+off, n)
 	}
 	im.mu.Lock()
 	x, err := e.mapSparse(off, n)
@@ -32,15 +33,6 @@ func (im *Image) Map(off, n int64) (blockdev.Extent, error) {
 		err = im.Verify()
 	}
 	return x, err
-}
-
-// mapFlat passes on what the file says: it may have holes.
-func (e *extent) mapFlat(off, n int64) (blockdev.Extent, error) {
-	have := e.file.Size() - e.flatAt
-	if off >= have {
-		return blockdev.Extent{Kind: blockdev.ExtentZero, Len: n}, nil
-	}
-	return e.file.Map(e.flatAt+off, min(n, have-off))
 }
 
 // mapSparse finds a run of grains that are stored in the same way.

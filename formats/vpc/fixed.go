@@ -1,6 +1,9 @@
 package vpc
 
-import "github.com/qmon/qmon/blockdev"
+import (
+	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/formats/internal/flat"
+)
 
 // fixed is an opened fixed image: the disk, and a footer behind it.
 type fixed struct {
@@ -66,11 +69,7 @@ func (im *fixed) Map(off, n int64) (blockdev.Extent, error) {
 	if stored == 0 {
 		return blockdev.Extent{Kind: blockdev.ExtentZero, Len: n}, nil
 	}
-	e, err := im.file.Map(off, stored)
-	if e.Kind == blockdev.ExtentZero {
-		e.Written = true // a fixed image has all its data
-	}
-	return e, err
+	return flat.Map(im.file, off, stored)
 }
 
 func (im *fixed) WriteZeroes(off, n int64, flags blockdev.ZeroFlags) error {

@@ -109,10 +109,6 @@ var formatCases = []string{
 
 // formatDifferences are those of formatCases that differ on purpose.
 var formatDifferences = map[string]string{
-	"create -f vdi -o static=on n.vdi 3M; map --output=json n.vdi; check n.vdi": holesBelow,
-	"map --output=json static.vdi":                                              holesBelow,
-	"map -f vpc --output=json fixed.vhd":                                        "holes of the file are holes of the disk, and no data",
-
 	"create -f vdi -o preallocation=metadata n.vdi 1M":                                        unfinished,
 	"create -f vdi -o preallocation=foo n.vdi 1M":                                             "words of the file driver",
 	"create -f vdi n.vdi 600T":                                                                unfinished,
@@ -143,7 +139,6 @@ var formatDifferences = map[string]string{
 }
 
 const (
-	holesBelow  = "QEMU tells of holes of the file below data of the image"
 	unfinished  = "what is unfinished is removed"
 	footerBytes = "the footer, with its time and UUID, is data to who probes raw"
 )

@@ -30,8 +30,10 @@ type Config struct {
 	// Zeroes tells that the table can say that a block reads as zeroes whatever the
 	// backing file has.
 	Zeroes bool
-	Table  Table
-	Hooks  Hooks
+	// Fixed tells that all blocks are there from the beginning, but may be holes in the file.
+	Fixed bool
+	Table Table
+	Hooks Hooks
 }
 
 // Hole is room for Count blocks, their prefix included, at Host.

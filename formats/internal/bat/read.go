@@ -1,6 +1,9 @@
 package bat
 
-import "github.com/qmon/qmon/blockdev"
+import (
+	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/formats/internal/flat"
+)
 
 // Map says where guest bytes are.
 func (im *Image) Map(off, n int64) (blockdev.Extent, error) {
@@ -8,13 +11,16 @@ func (im *Image) Map(off, n int64) (blockdev.Extent, error) {
 		return blockdev.Extent{}, err
 	}
 	im.mu.Lock()
-	defer im.mu.Unlock()
 	b, length, err := im.find(off, n)
+	im.mu.Unlock()
 	if err == nil && b.Kind == Unallocated {
 		err = im.parent.Verify()
 	}
 	if err != nil {
 		return blockdev.Extent{}, err
+	}
+	if b.Kind == Data && im.c.Fixed {
+		return flat.Map(im.c.File, b.Host, length)
 	}
 	return im.extent(b, length), nil
 }
