@@ -93,6 +93,7 @@ func (d *Drive) Insert(v *Vertex) error {
 	d.changes++
 	events := d.events
 	d.mu.Unlock()
+	d.watchHost(v)
 	if events != nil {
 		events.MediumChanged(true)
 	}

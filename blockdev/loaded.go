@@ -32,7 +32,7 @@ func (l Loaded) Size() (int64, error) {
 	l.drive.mu.Lock()
 	v := l.usable()
 	l.drive.mu.Unlock()
-	if v == nil {
+	if m := hostMedium(v); v == nil || m != nil && !m.Present() {
 		return 0, noMedium("size", l.drive.config.Name)
 	}
 	return v.Node.Size(), nil

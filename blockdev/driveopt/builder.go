@@ -178,9 +178,10 @@ func (b *Builder) openMedium(ctx context.Context, s Spec) (*blockdev.Vertex, err
 		Driver:  s.Format,
 		Options: s.Options,
 		Mode: blockdev.Mode{
-			Writable: !s.ReadOnly && !s.CDROM && !overlay,
-			Cache:    s.Cache,
-			Unmap:    s.Unmap,
+			Writable:     !s.ReadOnly && !s.CDROM && !overlay,
+			AutoReadOnly: s.Interface == "floppy", // a floppy may be write-protected
+			Cache:        s.Cache,
+			Unmap:        s.Unmap,
 		},
 		DetectZeroes: s.DetectZeroes,
 		Gate:         b.Gate,
@@ -190,6 +191,9 @@ func (b *Builder) openMedium(ctx context.Context, s Spec) (*blockdev.Vertex, err
 	}
 	if v.Probed && v.Driver.Name == "raw" && !s.ReadOnly && !s.CDROM {
 		b.warnProbed(s.File)
+	}
+	if warning := blockdev.DiskWarning(v); warning != "" && b.Warn != nil {
+		b.Warn(warning)
 	}
 	if !overlay {
 		return v, nil

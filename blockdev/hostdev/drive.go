@@ -138,19 +138,17 @@ func (c *CD) WriteAt(p []byte, off int64) (int, error) {
 // Map says that the bytes are in the drive.
 func (c *CD) Map(off, n int64) (blockdev.Extent, error) { return onDrive(c, off, n) }
 
-// Eject implements blockdev.HostMedium.
+// Eject implements blockdev.HostMedium. What it does to the medium the watcher hears.
 func (c *CD) Eject(open bool) error {
 	if open && c.locked.Load() {
 		if err := c.Lock(false); err != nil {
 			return err
 		}
 	}
-	err := c.Handle(func(f *os.File) error { return c.system.eject(f, open) })
-	if err != nil {
+	if err := c.Handle(func(f *os.File) error { return c.system.eject(f, open) }); err != nil {
 		return c.failed("eject", err)
 	}
-	_, err = c.look()
-	return err
+	return nil
 }
 
 // Lock implements blockdev.HostMedium.

@@ -23,7 +23,9 @@ func (u *Unit) requestSense(t *Task) {
 // preventRemoval is the guest's lock (SPC-5, 6.16). It says nothing about a medium.
 func (u *Unit) preventRemoval(t *Task) {
 	if u.removable {
-		u.drive.SetLocked(t.CDB[4]&1 != 0)
+		on := t.CDB[4]&1 != 0
+		u.drive.SetLocked(on)
+		t.run = func() error { return u.drive.LockHostMedium(on) }
 	}
 }
 
@@ -42,7 +44,7 @@ func (u *Unit) startStop(t *Task) {
 	}
 	if flags&startBit != 0 {
 		u.opened = false
-		u.drive.SetTray(false)
+		u.moveTray(t, false)
 		return
 	}
 	if u.drive.Locked() && !u.drive.TrayOpen() {
@@ -54,5 +56,11 @@ func (u *Unit) startStop(t *Task) {
 		return
 	}
 	u.opened, u.ejectAsked = true, false
-	u.drive.SetTray(true)
+	u.moveTray(t, true)
+}
+
+// moveTray also moves the tray of the host's drive, if that is what is in the guest's.
+func (u *Unit) moveTray(t *Task, open bool) {
+	u.drive.SetTray(open)
+	t.run = func() error { return u.drive.MoveHostTray(open) }
 }
