@@ -8,6 +8,8 @@
 // The disk is as long as what follows the header. The passphrase comes from a secret that
 // the option key-secret names; see package blockdev/secret. The cryptography is in
 // formats/internal/luks1.
+//
+// With a detached header, the child named header, the disk is all of the file.
 package luks
 
 import (
@@ -16,7 +18,6 @@ import (
 	"sync/atomic"
 
 	"github.com/qmon/qmon/blockdev"
-	"github.com/qmon/qmon/blockdev/secret"
 	"github.com/qmon/qmon/formats/internal/luks1"
 	"github.com/qmon/qmon/formats/internal/sectors"
 )
@@ -30,9 +31,11 @@ const (
 func init() {
 	blockdev.Register(blockdev.Driver{
 		Name:          "luks",
+		Children:      []blockdev.Child{{Name: "file"}, {Name: headerChild}},
 		Probe:         probe,
 		OpenOptions:   openOptions,
 		CreateOptions: createOptions,
+		AmendOptions:  amendOptions,
 		Open: func(ctx context.Context, r blockdev.OpenRequest) (blockdev.Node, error) {
 			im, err := Open(ctx, r)
 			if err != nil {
@@ -44,8 +47,11 @@ func init() {
 	})
 }
 
+// headerChild is the name of a file that holds the header apart from the disk.
+const headerChild = "header"
+
 var openOptions = blockdev.OptionTable{
-	{Name: "key-secret", Type: blockdev.OptString, Help: "ID of the secret that provides the keyslot passphrase"},
+	{Name: luks1.KeySecret, Type: blockdev.OptString, Help: "ID of the secret that provides the keyslot passphrase"},
 }
 
 func probe(head []byte, _ string) int {
@@ -57,10 +63,14 @@ func probe(head []byte, _ string) int {
 
 // Image is an opened volume: a [blockdev.Node].
 type Image struct {
-	name   string
-	file   blockdev.Node
-	header *luks1.Header
-	cipher *sectors.Cipher // nil if opened for metadata only
+	name    string
+	file    blockdev.Node
+	head    blockdev.Node // where the header lies: file, or a file of its own
+	payload int64         // where the disk begins in file
+	header  *luks1.Header
+	volume  *luks1.Volume // nil if opened for metadata only, and so is cipher
+	cipher  *sectors.Cipher
+	slots   sync.Mutex // guards the key slots of header
 	// partial is held for writing while sectors are read, changed in part and written back,
 	// and for reading by all other writes.
 	partial  sync.RWMutex
@@ -76,24 +86,24 @@ var (
 	_ blockdev.Reopener     = (*Image)(nil)
 	_ blockdev.Limiter      = (*Image)(nil)
 	_ blockdev.NewContents  = (*Image)(nil)
+	_ blockdev.Amender      = (*Image)(nil)
 )
 
 // Open opens the volume in r.File with the passphrase of the secret.
 func Open(ctx context.Context, r blockdev.OpenRequest) (*Image, error) {
-	b := make([]byte, luks1.HeaderBytes)
-	if r.File.Size() >= luks1.HeaderBytes {
-		if _, err := r.File.ReadAt(b, 0); err != nil {
+	im := &Image{name: r.Filename, file: r.File, head: r.File}
+	if r.OpenChild != nil {
+		head, err := r.OpenChild(ctx, headerChild)
+		if err != nil {
 			return nil, err
 		}
+		if head != nil {
+			im.head = head
+		}
 	}
-	h, err := luks1.Parse(b, r.Filename)
-	if err != nil {
+	if err := im.readHeader(); err != nil {
 		return nil, err
 	}
-	if h.Payload > r.File.Size() {
-		return nil, blockdev.Errorf(blockdev.ErrCorrupt, "open", r.Filename, "LUKS payload, at %d, is not in the file", h.Payload)
-	}
-	im := &Image{name: r.Filename, file: r.File, header: h}
 	im.pieces.New = func() any { b := make([]byte, maxPiece); return &b }
 	im.writable.Store(r.Mode.Writable)
 	if r.Mode.NoIO {
@@ -102,31 +112,40 @@ func Open(ctx context.Context, r blockdev.OpenRequest) (*Image, error) {
 	return im, im.unlock(ctx, r.Options)
 }
 
-// unlock makes the cipher.
-func (im *Image) unlock(ctx context.Context, o blockdev.Values) error {
-	passphrase, err := passphrase(o, "open", im.name)
-	if err != nil {
+func (im *Image) readHeader() error {
+	b := make([]byte, luks1.HeaderBytes)
+	if im.head.Size() >= luks1.HeaderBytes {
+		if _, err := im.head.ReadAt(b, 0); err != nil {
+			return err
+		}
+	}
+	var err error
+	if im.header, err = luks1.Parse(b, im.name, im.head != im.file); err != nil {
 		return err
 	}
-	key, err := im.header.Unlock(ctx, passphrase, im.file, im.name)
-	if err != nil {
-		return err
+	im.payload = im.header.Payload
+	if im.payload > im.file.Size() {
+		return blockdev.Errorf(blockdev.ErrCorrupt, "open", im.name, "LUKS payload, at %d, is not in the file", im.payload)
 	}
-	im.cipher, err = sectors.New(im.header.Spec, key)
-	return err
+	return nil
 }
 
-func passphrase(o blockdev.Values, op, name string) ([]byte, error) {
-	id, _ := o["key-secret"].(string)
-	if id == "" {
-		return nil, blockdev.Errorf(blockdev.ErrInvalid, op, name, "Parameter 'key-secret' is required for cipher")
+// unlock makes the cipher.
+func (im *Image) unlock(ctx context.Context, o blockdev.Values) error {
+	passphrase, err := luks1.Passphrase(o, "", "open", im.name)
+	if err != nil {
+		return err
 	}
-	return secret.Lookup(id)
+	if im.volume, err = im.header.Unlock(ctx, passphrase, im.head, im.name); err != nil {
+		return err
+	}
+	im.cipher, err = im.volume.Cipher()
+	return err
 }
 
 // Size is that of the disk.
 func (im *Image) Size() int64 {
-	return max(0, im.file.Size()-im.header.Payload) / sectorSize * sectorSize
+	return max(0, im.file.Size()-im.payload) / sectorSize * sectorSize
 }
 
 // Map says of all bytes that they are to be read here: they are encrypted.
@@ -195,7 +214,7 @@ func (im *Image) borrow(p []byte, off int64) (b []byte, in int64, done func()) {
 }
 
 func (im *Image) readSectors(p []byte, off int64) error {
-	if _, err := im.file.ReadAt(p, im.header.Payload+off); err != nil {
+	if _, err := im.file.ReadAt(p, im.payload+off); err != nil {
 		return err
 	}
 	im.cipher.Decrypt(p, uint64(off/sectorSize))
@@ -232,7 +251,7 @@ func (im *Image) writePiece(p []byte, off int64) error {
 	}
 	copy(b[in:], p)
 	im.cipher.Encrypt(b, uint64(start/sectorSize))
-	_, err := im.file.WriteAt(b, im.header.Payload+start)
+	_, err := im.file.WriteAt(b, im.payload+start)
 	return err
 }
 
@@ -248,10 +267,13 @@ func (im *Image) readEdges(b []byte, start int64) error {
 // Resize changes the length of the file.
 func (im *Image) Resize(size int64, o blockdev.ResizeOptions) error {
 	size = (size + sectorSize - 1) / sectorSize * sectorSize
-	if size > blockdev.MaxSize-im.header.Payload {
+	if size > blockdev.MaxSize-im.payload {
 		return blockdev.Errorf(blockdev.ErrLimit, "resize", im.name, "The requested file size is too large")
 	}
-	return blockdev.Resize(im.file, im.header.Payload+size, o)
+	if o.Preallocation == "metadata" {
+		return blockdev.Errorf(blockdev.ErrInvalid, "resize", im.name, "Unsupported preallocation mode: metadata")
+	}
+	return blockdev.Resize(im.file, im.payload+size, o)
 }
 
 // ZeroWhenNew is false: zeroes in the file are decrypted too.

@@ -86,8 +86,9 @@ func Probe(head []byte) bool {
 	return len(head) >= offCipher && string(head[:offVersion]) == magic && binary.BigEndian.Uint16(head[offVersion:]) == 1
 }
 
-// Parse reads a header of HeaderBytes. Errors name the file.
-func Parse(b []byte, name string) (*Header, error) {
+// Parse reads a header of HeaderBytes. Errors name the file. A detached header lies apart
+// from the payload, which then begins anywhere.
+func Parse(b []byte, name string, detached bool) (*Header, error) {
 	refuse := func(kind error, format string, args ...any) (*Header, error) {
 		return nil, blockdev.Errorf(kind, "open", name, format, args...)
 	}
@@ -127,7 +128,7 @@ func Parse(b []byte, name string) (*Header, error) {
 	if err := h.parseSpec(text(b[offCipher:], nameBytes), text(b[offMode:], nameBytes), name); err != nil {
 		return nil, err
 	}
-	return h, h.check(name)
+	return h, h.check(name, detached)
 }
 
 func text(b []byte, n int) string {
@@ -151,7 +152,7 @@ func inFile(err error, name string) error {
 }
 
 // check refuses what cannot be right, or is not supported.
-func (h *Header) check(name string) error {
+func (h *Header) check(name string, detached bool) error {
 	refuse := func(kind error, format string, args ...any) error {
 		return blockdev.Errorf(kind, "open", name, format, args...)
 	}
@@ -164,10 +165,10 @@ func (h *Header) check(name string) error {
 	if h.Iterations > maxIterations {
 		return refuse(blockdev.ErrLimit, "LUKS key asks for %d iterations, more than %d", h.Iterations, maxIterations)
 	}
-	if h.Payload < HeaderBytes {
+	if h.Payload < HeaderBytes && !detached {
 		return refuse(blockdev.ErrCorrupt, "LUKS payload is overlapping with the header")
 	}
-	return h.checkSlots(refuse)
+	return h.checkSlots(detached, refuse)
 }
 
 // checkNames tells which algorithm is unknown.
@@ -179,7 +180,7 @@ func (h *Header) checkNames() error {
 }
 
 // checkSlots refuses slots that are not where slots can be.
-func (h *Header) checkSlots(refuse func(error, string, ...any) error) error {
+func (h *Header) checkSlots(detached bool, refuse func(error, string, ...any) error) error {
 	size := h.materialBytes()
 	for i, s := range h.Slots {
 		switch {
@@ -191,7 +192,7 @@ func (h *Header) checkSlots(refuse func(error, string, ...any) error) error {
 			return refuse(blockdev.ErrCorrupt, "Keyslot %d is corrupted (stripes %d != %d)", i, s.Stripes, stripes)
 		case s.Offset < HeaderBytes:
 			return refuse(blockdev.ErrCorrupt, "Keyslot %d is overlapping with the LUKS header", i)
-		case h.Payload > 0 && s.Offset+size > h.Payload:
+		case !detached && s.Offset+size > h.Payload:
 			return refuse(blockdev.ErrCorrupt, "Keyslot %d is overlapping with the encrypted payload", i)
 		}
 		for j, o := range h.Slots[:i] {

@@ -11,26 +11,29 @@ import (
 	"github.com/qmon/qmon/formats/internal/sectors"
 )
 
-// Unlock finds the slot that the passphrase opens, and returns the master key. r reads the
-// volume from its header on.
-func (h *Header) Unlock(ctx context.Context, passphrase []byte, r io.ReaderAt, name string) ([]byte, error) {
+// Unlock finds the slot that the passphrase opens. r reads the volume from its header on.
+func (h *Header) Unlock(ctx context.Context, passphrase []byte, r io.ReaderAt, name string) (*Volume, error) {
 	for i := range h.Slots {
-		if !h.Slots[i].Active {
-			continue
-		}
-		if err := ctx.Err(); err != nil {
+		key, err := h.tryslot(ctx, i, passphrase, r)
+		if err != nil {
 			return nil, err
 		}
-		key, err := h.tryslot(&h.Slots[i], passphrase, r)
-		if err != nil || key != nil {
-			return key, err
+		if key != nil {
+			return &Volume{Header: h, key: key}, nil
 		}
 	}
 	return nil, blockdev.Errorf(blockdev.ErrDenied, "open", name, "Invalid password, cannot unlock any keyslot")
 }
 
 // tryslot returns the master key, or nil if the passphrase is not this slot's.
-func (h *Header) tryslot(s *Slot, passphrase []byte, r io.ReaderAt) ([]byte, error) {
+func (h *Header) tryslot(ctx context.Context, i int, passphrase []byte, r io.ReaderAt) ([]byte, error) {
+	s := &h.Slots[i]
+	if !s.Active {
+		return nil, nil
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	c, err := h.slotCipher(s, passphrase)
 	if err != nil {
 		return nil, err
@@ -62,9 +65,9 @@ func (h *Header) digestOf(key []byte) ([]byte, error) {
 	return pbkdf2.Key(sectors.Hashes[h.Hash], string(key), h.salt[:], int(h.Iterations), digestBytes)
 }
 
-// Fill stores the master key in slot i, under a passphrase, and returns what is to be
-// written at the slot's offset. The header is written after it.
-func (h *Header) Fill(i int, key, passphrase []byte, iterations uint32) ([]byte, error) {
+// fill prepares slot i for the master key under a passphrase, and returns what is to be
+// written at the slot's offset before it is made active.
+func (h *Header) fill(i int, key, passphrase []byte, iterations uint32) ([]byte, error) {
 	s := &h.Slots[i]
 	_, _ = rand.Read(s.salt[:]) // it never fails
 	s.Iterations = iterations
@@ -75,6 +78,5 @@ func (h *Header) Fill(i int, key, passphrase []byte, iterations uint32) ([]byte,
 	material := make([]byte, h.materialBytes())
 	copy(material, split(key, stripes, sectors.Hashes[h.Hash]))
 	c.Encrypt(material, 0)
-	s.Active = true
 	return material, nil
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/pbkdf2"
 	"crypto/rand"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/qmon/qmon/formats/internal/sectors"
@@ -13,33 +14,57 @@ import (
 // have it: a page.
 const slotAlign = 4096
 
-// New makes a header with a new master key, and no slot filled. Deriving a key is to take
-// iterTime.
-func New(s sectors.Spec, hash string, iterTime time.Duration) (h *Header, key []byte, iterations uint32, err error) {
-	h = &Header{Spec: s, Hash: hash, UUID: newUUID()}
+// Volume is a header and the master key that one of its slots gave.
+type Volume struct {
+	*Header
+	key []byte
+}
+
+// Cipher is how the volume's sectors are encrypted.
+func (v *Volume) Cipher() (*sectors.Cipher, error) { return sectors.New(v.Spec, v.key) }
+
+// New makes a volume with a new master key, and writes its header, with the passphrase in
+// slot 0, to w.
+func New(r Recipe, w io.WriterAt) (*Volume, error) {
+	h := &Header{Spec: r.Spec, Hash: r.Hash, UUID: newUUID()}
 	if err := h.checkNames(); err != nil {
-		return nil, nil, 0, err
+		return nil, err
 	}
-	h.KeySize = s.KeyBytes()
-	key = make([]byte, h.KeySize)
-	_, _ = rand.Read(key) // it never fails
-	if iterations, err = benchmark(hash, h.KeySize, iterTime); err != nil {
-		return nil, nil, 0, err
+	h.layOut()
+	v := &Volume{Header: h, key: make([]byte, h.KeySize)}
+	_, _ = rand.Read(v.key) // it never fails
+	iterations, err := benchmark(h.Hash, h.KeySize, r.IterTime)
+	if err != nil {
+		return nil, err
 	}
 	// The digest is only a check of what a slot has given: an eighth of the effort.
 	h.Iterations = max(iterations/8, minIterations)
 	_, _ = rand.Read(h.salt[:]) // it never fails
-	digest, err := h.digestOf(key)
+	digest, err := h.digestOf(v.key)
 	if err != nil {
-		return nil, nil, 0, err
+		return nil, err
 	}
 	copy(h.digest[:], digest)
+	material, err := h.fill(0, v.key, r.passphrase, iterations)
+	if err != nil {
+		return nil, err
+	}
+	h.Slots[0].Active = true
+	if _, err := w.WriteAt(material, h.Slots[0].Offset); err != nil {
+		return nil, err
+	}
+	_, err = w.WriteAt(h.Encode(), 0)
+	return v, err
+}
+
+// layOut places the slots, and the payload behind them.
+func (h *Header) layOut() {
+	h.KeySize = h.KeyBytes()
 	size := (h.materialBytes() + slotAlign - 1) / slotAlign * slotAlign
 	for i := range h.Slots {
 		h.Slots[i] = Slot{Offset: slotAlign + int64(i)*size, Stripes: stripes}
 	}
 	h.Payload = slotAlign + slotCount*size
-	return h, key, iterations, nil
 }
 
 // benchmark is how many iterations take that long here. It measures a few, until that
