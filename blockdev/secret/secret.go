@@ -12,7 +12,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/qmon/qmon/blockdev"
-	"github.com/qmon/qmon/internal/qemuopts"
 )
 
 // maxFile is how long a file with a secret may be, bytes: keys are short, and /dev/zero is
@@ -54,27 +53,27 @@ func Lookup(id string) ([]byte, error) {
 	return append([]byte(nil), data...), nil
 }
 
-// Define adds what an --object option describes, and returns its ID:
+// Define adds what an object's options describe, "qom-type" and "id" among them:
 //
 //	secret,id=ID[,data=TEXT|,file=NAME][,format=raw|base64]
-func Define(option string) (id string, err error) {
+func Define(o blockdev.Options) error {
 	var d definition
-	for _, p := range qemuopts.Parse(option, "qom-type") {
-		if err := d.set(p.Key, p.Value); err != nil {
-			return "", err
+	for _, k := range o.Keys() {
+		if err := d.set(k, o[k]); err != nil {
+			return err
 		}
 	}
 	if d.kind != "secret" {
-		return "", blockdev.Errorf(blockdev.ErrNotSupported, "object-add", "", "invalid object type: %s", d.kind)
+		return blockdev.Errorf(blockdev.ErrNotSupported, "object-add", "", "invalid object type: %s", d.kind)
 	}
 	if d.id == "" {
-		return "", blockdev.Errorf(blockdev.ErrInvalid, "object-add", "", "Parameter 'id' is missing")
+		return blockdev.Errorf(blockdev.ErrInvalid, "object-add", "", "Parameter 'id' is missing")
 	}
 	data, err := d.load()
 	if err != nil {
-		return "", err
+		return err
 	}
-	return d.id, Add(d.id, data)
+	return Add(d.id, data)
 }
 
 // definition is a parsed --object.

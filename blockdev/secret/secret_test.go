@@ -6,7 +6,16 @@ import (
 	"testing"
 
 	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/internal/qemuopts"
 )
+
+func parse(text string) blockdev.Options {
+	o := blockdev.Options{}
+	for _, p := range qemuopts.Parse(text, "qom-type") {
+		o[p.Key] = p.Value
+	}
+	return o
+}
 
 func TestDefine(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "key")
@@ -21,7 +30,8 @@ func TestDefine(t *testing.T) {
 		"secret,id=e,format=base64,file=" + file:           "hello",
 		"qom-type=secret,id=f,data=raw is text,format=raw": "raw is text",
 	} {
-		id, err := Define(option)
+		o := parse(option)
+		id, err := o["id"], Define(o)
 		if err != nil {
 			t.Errorf("%s: %v", option, err)
 			continue
@@ -54,7 +64,7 @@ func TestDefineRefuses(t *testing.T) {
 		"secret,id=taken,data=x":           "attempt to add duplicate property 'taken' to object (type 'container')",
 		"secret,id=x,data=a,keyid=other":   "secrets that are encrypted with another are not supported",
 	} {
-		if _, err := Define(option); blockdev.Message(err) != want {
+		if err := Define(parse(option)); blockdev.Message(err) != want {
 			t.Errorf("%s: %q, want %q", option, blockdev.Message(err), want)
 		}
 	}

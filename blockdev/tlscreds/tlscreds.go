@@ -44,6 +44,8 @@ func Define(o blockdev.Options) error {
 	case "tls-creds-x509":
 	case "tls-creds-psk":
 		return blockdev.Errorf(blockdev.ErrNotSupported, "object", id, "TLS with pre-shared keys is not supported: use tls-creds-x509")
+	case "tls-creds-anon":
+		return blockdev.Errorf(blockdev.ErrNotSupported, "object", id, "TLS without certificates is not supported: use tls-creds-x509")
 	default:
 		return blockdev.Errorf(blockdev.ErrNotSupported, "object", id, "objects of type '%s' are not supported", kind)
 	}

@@ -32,7 +32,7 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	if _, err := secret.Define(object); err != nil {
+	if err := secret.Add("test", []byte(password)); err != nil {
 		panic(err)
 	}
 	if err := secret.Add("wrong", []byte("wrong")); err != nil {

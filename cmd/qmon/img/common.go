@@ -9,9 +9,8 @@ import (
 
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/blockdev/driveopt"
-	"github.com/qmon/qmon/blockdev/secret"
-	"github.com/qmon/qmon/blockdev/tlscreds"
 	"github.com/qmon/qmon/img"
+	"github.com/qmon/qmon/internal/objects"
 	"github.com/qmon/qmon/internal/qemuopts"
 )
 
@@ -85,15 +84,8 @@ func imageOptsSource(operand string) img.Source {
 // credentials.
 func addObject(fs *pflag.FlagSet) {
 	fs.Var(funcValue(func(s string) error {
-		o := blockdev.Options{}
-		for _, p := range qemuopts.Parse(s, "qom-type") {
-			o[p.Key] = p.Value
-		}
-		if o["qom-type"] == "secret" {
-			_, err := secret.Define(s)
-			return err
-		}
-		return tlscreds.Define(o)
+		_, err := objects.Define(s)
+		return err
 	}), "object", "")
 }
 

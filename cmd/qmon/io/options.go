@@ -3,13 +3,12 @@ package io
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/blockdev/driveopt"
 	"github.com/qmon/qmon/blockdev/secret"
-	"github.com/qmon/qmon/blockdev/tlscreds"
 	"github.com/qmon/qmon/internal/getopt"
+	"github.com/qmon/qmon/internal/objects"
 	"github.com/qmon/qmon/internal/qemuopts"
 )
 
@@ -112,7 +111,7 @@ func (f *openFlags) setAIO(word string) error {
 type invocation struct {
 	openFlags
 	commands []string
-	secrets  []string // IDs of those defined
+	objects  []string // IDs of those defined
 	describe bool     // the operand is a list of options
 }
 
@@ -168,27 +167,16 @@ func (o *invocation) take(f getopt.Found) error {
 
 // define makes the object that an option describes.
 func (o *invocation) define(text string) error {
-	options := blockdev.Options{}
-	for _, p := range qemuopts.Parse(text, "qom-type") {
-		options[p.Key] = p.Value
+	id, err := objects.Define(text)
+	if err == nil {
+		o.objects = append(o.objects, id)
 	}
-	switch kind := options["qom-type"]; {
-	case kind == "secret":
-		id, err := secret.Define(text)
-		if err == nil {
-			o.secrets = append(o.secrets, id)
-		}
-		return err
-	case strings.HasPrefix(kind, "tls-creds-"):
-		return tlscreds.Define(options)
-	default:
-		return fmt.Errorf("Parameter 'qom-type' does not accept value '%s'", kind)
-	}
+	return err
 }
 
 // forget removes the secrets, which are the whole program's, when the tool is done.
 func (o *invocation) forget() {
-	for _, id := range o.secrets {
+	for _, id := range o.objects {
 		secret.Remove(id)
 	}
 }

@@ -1,0 +1,71 @@
+// Package objects is --object of the tools: secrets, TLS credentials, and lists of who may
+// connect. Options refer to them by ID.
+//
+//	--object secret,id=s0,file=/run/key
+//	--object {"qom-type":"authz-list","id":"a","policy":"deny","rules":[...]}
+package objects
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/blockdev/authz"
+	"github.com/qmon/qmon/blockdev/secret"
+	"github.com/qmon/qmon/blockdev/tlscreds"
+	"github.com/qmon/qmon/internal/qemuopts"
+)
+
+// kinds are the types of objects; the function defines one.
+var kinds = map[string]func(blockdev.Options) error{
+	"secret":          secret.Define,
+	"tls-creds-anon":  tlscreds.Define,
+	"tls-creds-psk":   tlscreds.Define,
+	"tls-creds-x509":  tlscreds.Define,
+	"authz-list":      authz.Define,
+	"authz-list-file": authz.Define,
+	"authz-simple":    authz.Define,
+}
+
+// Kinds are the types that can be defined, sorted.
+func Kinds() []string { return slices.Sorted(maps.Keys(kinds)) }
+
+// Define makes the object that text describes, and returns its ID.
+func Define(text string) (id string, err error) {
+	o, err := parse(text)
+	if err != nil {
+		return "", err
+	}
+	kind, ok := o["qom-type"]
+	if !ok {
+		return "", invalid("Parameter 'qom-type' is missing")
+	}
+	define, known := kinds[kind]
+	if !known {
+		return "", invalid("Parameter 'qom-type' does not accept value '" + kind + "'")
+	}
+	id, ok = o["id"]
+	if !ok {
+		return "", invalid("Parameter 'id' is missing")
+	}
+	if err := qemuopts.CheckID(id); err != nil {
+		return "", err
+	}
+	return id, define(o)
+}
+
+func parse(text string) (blockdev.Options, error) {
+	if strings.HasPrefix(text, "{") {
+		return blockdev.ParseJSONOptions(text)
+	}
+	o := blockdev.Options{}
+	for _, p := range qemuopts.Parse(text, "qom-type") {
+		o[p.Key] = p.Value
+	}
+	return o, nil
+}
+
+func invalid(text string) error {
+	return blockdev.Errorf(blockdev.ErrInvalid, "object", "", "%s", text)
+}
