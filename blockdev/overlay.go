@@ -62,7 +62,7 @@ func (g *Graph) createOverlay(ctx context.Context, name string, v *Vertex) (*Ver
 	mode := v.Mode()
 	mode.Writable, mode.ForceShare, mode.AutoReadOnly = true, false, false
 	mode.Cache = CacheMode{NoFlush: true}
-	o, err := g.Open(ctx, name, OpenOptions{Driver: overlayDriver, Mode: mode, NoBacking: true})
+	o, err := g.Open(ctx, name, OpenOptions{Driver: overlayDriver, Mode: mode, NoBacking: true, DetectZeroes: v.detectZeroes})
 	if err != nil {
 		return nil, err
 	}

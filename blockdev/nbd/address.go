@@ -34,9 +34,45 @@ func (a Address) String() string {
 func (a Address) Dial(ctx context.Context) (net.Conn, error) {
 	var d net.Dialer
 	if a.Network == "unix" {
+		if err := a.checkPath(); err != nil {
+			return nil, err
+		}
 		return d.DialContext(ctx, "unix", a.Path)
 	}
-	return d.DialContext(ctx, "tcp", net.JoinHostPort(a.Host, a.Port))
+	nc, err := d.DialContext(ctx, "tcp", net.JoinHostPort(a.Host, a.Port))
+	if err := a.resolveError(err); err != nil {
+		return nil, err
+	}
+	return nc, err
+}
+
+// resolveError is what the C library says where err means that the address has no number;
+// nil where it means something else.
+func (a Address) resolveError(err error) error {
+	var unknown *net.DNSError
+	var malformed *net.AddrError
+	text := "Name or service not known"
+	switch {
+	case errors.As(err, &unknown) && unknown.Server == "" && strings.HasPrefix(unknown.Err, "unknown port"), errors.As(err, &malformed):
+		text = "Servname not supported for ai_socktype"
+	case errors.As(err, &unknown) && unknown.IsTemporary:
+		text = "Temporary failure in name resolution"
+	case unknown == nil:
+		return nil
+	}
+	return blockdev.Errorf(blockdev.ErrNotFound, "open", a.String(), "address resolution failed for %s:%s: %s", a.Host, a.Port, text)
+}
+
+// maxSocketPath is how long the path of a unix socket is at most, with the zero behind it:
+// Linux's sockaddr_un.
+const maxSocketPath = 108
+
+func (a Address) checkPath() error {
+	if len(a.Path) >= maxSocketPath {
+		return blockdev.Errorf(blockdev.ErrLimit, "open", a.Path,
+			"UNIX socket path '%s' is too long\nPath must be less than %d bytes", a.Path, maxSocketPath)
+	}
+	return nil
 }
 
 // ParseAddress reads "unix:/path" or "host:port".
@@ -52,7 +88,13 @@ func ParseAddress(s string) (Address, error) {
 func (a Address) Listen() (net.Listener, error) {
 	if a.Network != "unix" {
 		l, err := net.Listen("tcp", net.JoinHostPort(a.Host, a.Port))
+		if err := a.resolveError(err); err != nil {
+			return nil, err
+		}
 		return l, listenError("Failed to bind socket", err)
+	}
+	if err := a.checkPath(); err != nil {
+		return nil, err
 	}
 	if info, err := os.Lstat(a.Path); err == nil && info.Mode()&os.ModeSocket != 0 {
 		if err := os.Remove(a.Path); err != nil {

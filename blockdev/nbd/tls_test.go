@@ -167,7 +167,7 @@ func TestCredentialsThatAreRefused(t *testing.T) {
 	dir := certificates(t)
 	for text, o := range map[string]blockdev.Options{
 		"TLS with pre-shared keys is not supported: use tls-creds-x509": {"qom-type": "tls-creds-psk", "id": "a"},
-		"TLS without certificates is not supported: use tls-creds-x509":  {"qom-type": "tls-creds-anon", "id": "a"},
+		"TLS without certificates is not supported: use tls-creds-x509": {"qom-type": "tls-creds-anon", "id": "a"},
 		"Missing 'dir' property value":                                  {"qom-type": "tls-creds-x509", "id": "a"},
 		"Parameter 'id' is missing":                                     {"qom-type": "tls-creds-x509", "dir": dir},
 		"Parameter 'endpoint' does not accept value 'both'":             {"qom-type": "tls-creds-x509", "id": "a", "dir": dir, "endpoint": "both"},

@@ -110,10 +110,11 @@ func (c *Client) open(ctx context.Context) (*conn, error) {
 	pause := firstPause
 	for {
 		conn, err := c.dial(ctx)
-		if err == nil || !retryable(err) || !time.Now().Add(pause).Before(deadline) {
+		left := time.Until(deadline)
+		if err == nil || !retryable(err) || left <= 0 {
 			return conn, err
 		}
-		if !sleep(ctx, pause) {
+		if !sleep(ctx, min(pause, left)) {
 			return nil, context.Cause(ctx)
 		}
 		pause = min(2*pause, longestPause)

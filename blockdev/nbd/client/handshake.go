@@ -14,8 +14,12 @@ import (
 	"github.com/qmon/qmon/blockdev/nbd/protocol"
 )
 
-// dialError says that there is nobody at the address.
+// dialError says that there is nobody at the address. What knows better is left as it is.
 func dialError(address string, err error) error {
+	var known *blockdev.Error
+	if errors.As(err, &known) {
+		return err
+	}
 	return &blockdev.Error{
 		Op: "open", File: address, Offset: blockdev.NoOffset,
 		Text: fmt.Sprintf("Failed to connect to '%s'", address), Err: innermost(err),
@@ -84,6 +88,20 @@ type handshake struct {
 	nc     net.Conn
 	r      *bufio.Reader
 	fixed  bool // haggling is possible
+}
+
+// Handshake does the client's part of the handshake over nc, and leaves transmission to
+// the caller: with replies as c.Replies says, and no byte read that is not the handshake's.
+// Dial, Connections and the delays of c do not matter; TLS must not be set, as it would have
+// to go on.
+func Handshake(ctx context.Context, nc net.Conn, c Config) (protocol.ExportInfo, error) {
+	h := &handshake{config: &c, nc: nc}
+	stop := context.AfterFunc(ctx, func() { _ = nc.Close() })
+	err := h.run(ctx)
+	if !stop() && err == nil {
+		err = context.Cause(ctx)
+	}
+	return h.info, err
 }
 
 // run goes all the way.

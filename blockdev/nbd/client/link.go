@@ -90,10 +90,11 @@ func (l *link) reconnect() (*conn, error) {
 			conn.close()
 		}
 		l.attempt, l.failure = time.Now(), &lostError{err}
-		if !time.Now().Add(pause).Before(deadline) {
+		left := time.Until(deadline)
+		if left <= 0 {
 			return nil, l.failure
 		}
-		if !sleep(l.client.ctx, pause) {
+		if !sleep(l.client.ctx, min(pause, left)) {
 			return nil, errClosed
 		}
 		pause = min(2*pause, longestPause)

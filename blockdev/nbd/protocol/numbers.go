@@ -184,10 +184,13 @@ func (k ChunkKind) String() string { return nameOf(chunkNames, k) }
 const (
 	ContextAllocation = "base:allocation"
 	ContextDepth      = "qemu:allocation-depth"
+	ContextBitmap     = "qemu:dirty-bitmap:" // and the bitmap's name
 
 	// StateHole and StateZero are the bits of base:allocation.
 	StateHole uint64 = 1 << 0
 	StateZero uint64 = 1 << 1
+	// StateDirty is the bit of qemu:dirty-bitmap.
+	StateDirty uint64 = 1 << 0
 )
 
 func nameOf[T ~uint16 | ~uint32](names map[T]string, v T) string {

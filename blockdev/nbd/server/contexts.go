@@ -7,24 +7,53 @@ import (
 	"github.com/qmon/qmon/blockdev/nbd/protocol"
 )
 
-// metaContext is one kind of block status that exports have.
+// metaContext is one kind of block status that an export has.
 type metaContext struct {
 	protocol.Context
-	offered func(*Export) bool
-	flags   func(blockdev.Status) uint64
+	// extent says what state the bytes at off have, and how many of n are alike.
+	extent func(off, n int64) (protocol.Extent, error)
 }
 
-var metaContexts = []metaContext{
-	{
-		Context: protocol.Context{ID: 0, Name: protocol.ContextAllocation},
-		offered: func(*Export) bool { return true },
-		flags:   allocationFlags,
-	},
-	{
-		Context: protocol.Context{ID: 1, Name: protocol.ContextDepth},
-		offered: func(e *Export) bool { return e.AllocationDepth },
-		flags:   depthFlags,
-	},
+// IDs of contexts; those of bitmaps follow in their order.
+const (
+	allocationID uint32 = iota
+	depthID
+	firstBitmapID
+)
+
+// metaContexts are those that e offers.
+func (e *Export) metaContexts() []metaContext {
+	status := func(flags func(blockdev.Status) uint64) func(off, n int64) (protocol.Extent, error) {
+		return func(off, n int64) (protocol.Extent, error) {
+			s, err := e.Backend.Status(off, n)
+			return protocol.Extent{Length: uint64(s.Len), Flags: flags(s)}, err
+		}
+	}
+	out := []metaContext{{protocol.Context{ID: allocationID, Name: protocol.ContextAllocation}, status(allocationFlags)}}
+	if e.AllocationDepth {
+		out = append(out, metaContext{protocol.Context{ID: depthID, Name: protocol.ContextDepth}, status(depthFlags)})
+	}
+	for i, b := range e.Bitmaps {
+		c := protocol.Context{ID: firstBitmapID + uint32(i), Name: protocol.ContextBitmap + b.Name}
+		out = append(out, metaContext{c, b.extent})
+	}
+	return out
+}
+
+// Bitmap is a dirty bitmap that clients may look at as the context
+// qemu:dirty-bitmap:Name. It has the export's size.
+type Bitmap struct {
+	Name  string
+	Dirty *blockdev.DirtyBitmap
+}
+
+func (b Bitmap) extent(off, n int64) (protocol.Extent, error) {
+	dirty, length := b.Dirty.Status(off, n)
+	e := protocol.Extent{Length: uint64(length)}
+	if dirty {
+		e.Flags = protocol.StateDirty
+	}
+	return e, nil
 }
 
 // allocationFlags are those of base:allocation, as QEMU sets them: what reads as zeroes
@@ -93,8 +122,8 @@ func (c *conn) metaContext(o protocol.Option, data []byte) error {
 	}
 	listing := o == protocol.OptListMetaContext
 	var found []metaContext
-	for _, m := range metaContexts {
-		if m.offered(e) && (listing && len(q.Queries) == 0 || m.matches(q.Queries, listing)) {
+	for _, m := range e.metaContexts() {
+		if listing && len(q.Queries) == 0 || m.matches(q.Queries, listing) {
 			found = append(found, m)
 		}
 	}

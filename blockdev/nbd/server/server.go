@@ -24,6 +24,9 @@ const (
 	// maxHaggling is how many options a client may send before it must begin: a real one
 	// sends under ten, and one list or information for every export if it is curious.
 	maxHaggling = 4096
+	// MaxBitmaps is how many dirty bitmaps an export offers: with the two other contexts as
+	// many as a connection can select.
+	MaxBitmaps = protocol.MaxContexts - int(firstBitmapID)
 	// MaxExports is how many exports one server has; OptList answers with all of them.
 	MaxExports = 4096
 )
@@ -65,6 +68,8 @@ type Export struct {
 	SingleConn bool
 	// AllocationDepth offers the context qemu:allocation-depth.
 	AllocationDepth bool
+	// Bitmaps are offered as contexts; at most MaxBitmaps.
+	Bitmaps []Bitmap
 	// Blocks are the sizes of requests; zero for any, preferably 4 KiB, at most 32 MiB.
 	Blocks protocol.BlockSizes
 }
@@ -109,6 +114,8 @@ func (s *Server) Add(e Export) error {
 		return blockdev.Errorf(blockdev.ErrLimit, "export", "", "export name '%.32s...' too long", e.Name)
 	case len(e.Description) > protocol.MaxString:
 		return blockdev.Errorf(blockdev.ErrLimit, "export", e.Name, "description '%.32s...' too long", e.Description)
+	case len(e.Bitmaps) > MaxBitmaps:
+		return blockdev.Errorf(blockdev.ErrLimit, "export", e.Name, "more than %d bitmaps", MaxBitmaps)
 	}
 	if e.Blocks == (protocol.BlockSizes{}) {
 		e.Blocks = defaultBlocks

@@ -1,9 +1,6 @@
 package server
 
-import (
-	"github.com/qmon/qmon/blockdev"
-	"github.com/qmon/qmon/blockdev/nbd/protocol"
-)
+import "github.com/qmon/qmon/blockdev/nbd/protocol"
 
 // statusExtents is how many extents one answer tells about: enough for minutes of copying,
 // and found fast enough that the client does not wait.
@@ -15,18 +12,17 @@ func (c *conn) answerStatus(r *request) error {
 	if contexts == nil {
 		contexts = c.contexts.selected
 	}
-	found, err := c.collect(r)
-	if err != nil {
-		r.err = err
-		return c.acknowledge(r)
-	}
 	wide := c.mode == protocol.ExtendedReplies
 	kind := protocol.ChunkBlockStatus
 	if wide {
 		kind = protocol.ChunkBlockStatusExt
 	}
 	for i, m := range contexts {
-		extents := extentsOf(found, m, r.Flags&protocol.CmdFlagOneExtent != 0)
+		extents, err := m.collect(r)
+		if err != nil {
+			r.err = err
+			return c.acknowledge(r)
+		}
 		payload := protocol.AppendBlockStatus(nil, m.ID, extents, wide)
 		if err := c.chunk(r, kind, i == len(contexts)-1, payload, nil); err != nil {
 			return err
@@ -35,37 +31,30 @@ func (c *conn) answerStatus(r *request) error {
 	return nil
 }
 
-// collect finds out how the range is stored, as far as one answer goes.
-func (c *conn) collect(r *request) ([]blockdev.Status, error) {
-	limit := statusExtents
-	if r.Flags&protocol.CmdFlagOneExtent != 0 {
-		limit = 64 // neighbours that differ in no context make one extent
-	}
-	var out []blockdev.Status
-	for off, left := int64(r.Offset), int64(r.length); left > 0 && len(out) < limit; {
-		s, err := c.export.Backend.Status(off, left)
+// collect sees the range through one context, as far as one answer goes; neighbours with
+// equal flags are one extent.
+func (m *metaContext) collect(r *request) ([]protocol.Extent, error) {
+	one := r.Flags&protocol.CmdFlagOneExtent != 0
+	var out []protocol.Extent
+	off, left := int64(r.Offset), int64(r.length)
+	for range statusExtents {
+		if left == 0 {
+			break
+		}
+		e, err := m.extent(off, left)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, s)
-		off, left = off+s.Len, left-s.Len
+		last := len(out) - 1
+		switch {
+		case last >= 0 && out[last].Flags == e.Flags:
+			out[last].Length += e.Length
+		case last >= 0 && one:
+			return out, nil
+		default:
+			out = append(out, e)
+		}
+		off, left = off+int64(e.Length), left-int64(e.Length)
 	}
 	return out, nil
-}
-
-// extentsOf sees the range through one context; neighbours with equal flags are one extent.
-func extentsOf(found []blockdev.Status, m metaContext, one bool) []protocol.Extent {
-	var out []protocol.Extent
-	for _, s := range found {
-		flags := m.flags(s)
-		if last := len(out) - 1; last >= 0 && out[last].Flags == flags {
-			out[last].Length += uint64(s.Len)
-			continue
-		}
-		if one && len(out) == 1 {
-			break
-		}
-		out = append(out, protocol.Extent{Length: uint64(s.Len), Flags: flags})
-	}
-	return out
 }

@@ -26,11 +26,15 @@ func activated() int {
 }
 
 // listen opens the socket that clients come to.
-func listen(o *options) (net.Listener, error) {
+func listen(o *options) (l net.Listener, err error) {
 	if n := activated(); n > 0 {
 		return takeSocket(o, n)
 	}
-	return o.address().Listen()
+	err = labelled(o.label, func() error {
+		l, err = o.address().Listen()
+		return err
+	})
+	return l, err
 }
 
 // address is where the server listens, or where the one is that is asked for its list.

@@ -4,6 +4,7 @@
 //	argv -> options.go -> serve.go:  image -> export -> listen.go: socket -> clients
 //	                   -> list.go:   -L, what another server has
 //	                   -> fork_*.go: --fork, the same program again in the background
+//	                   -> device_*.go: -c and -d, devices of the kernel's own client
 //
 // What NBD is lies in blockdev/nbd; here are options, messages and the life of a process.
 package nbd
@@ -49,12 +50,15 @@ func (t *tool) main(ctx context.Context, args []string) int {
 	if err == nil {
 		err = t.run(ctx, o)
 	}
-	usage := usageError{}
+	usage, help := usageError{}, helpError("")
 	switch {
 	case err == nil:
 		return statusOK
-	case errors.Is(err, errHelp):
-		fmt.Fprint(t.stdout, t.help())
+	case errors.As(err, &help):
+		if help == "" {
+			help = helpError(t.help())
+		}
+		fmt.Fprint(t.stdout, help)
 		return statusOK
 	case errors.Is(err, errVersion):
 		fmt.Fprintf(t.stdout, "qemu-nbd %s (behaviour followed by qmon %s)\n", release.QEMU, release.Version())
@@ -74,12 +78,22 @@ func (t *tool) main(ctx context.Context, args []string) int {
 }
 
 func (t *tool) run(ctx context.Context, o *options) error {
+	if !isChild() {
+		for _, w := range o.warnings {
+			t.report(errors.New(w))
+		}
+	}
 	switch {
 	case o.disconnect:
-		return disconnect(o.device)
+		return t.detach(o.device)
 	case o.list:
 		return t.list(ctx, o)
-	case o.fork && !isChild():
+	case o.device != "":
+		if err := checkDevice(o.device); err != nil {
+			return err
+		}
+	}
+	if o.background() && !isChild() {
 		return t.fork(ctx)
 	}
 	return t.serve(ctx, o)
@@ -92,25 +106,6 @@ func (t *tool) report(err error) {
 	}
 	fmt.Fprintf(t.stderr, "%s: %s\n", t.prog, blockdev.Message(err))
 }
-
-// disconnect is --disconnect, connecting what --connect asks for. Both are about a device
-// of the kernel's own NBD client.
-func disconnect(device string) error {
-	if _, err := os.Stat(device); err != nil {
-		return &blockdev.Error{Op: "disconnect", File: device, Offset: blockdev.NoOffset, Text: "Cannot open " + device, Err: pathCause(err)}
-	}
-	return errKernel
-}
-
-func connect(device string) error {
-	f, err := os.OpenFile(device, os.O_RDWR, 0)
-	if err != nil {
-		return &blockdev.Error{Op: "connect", File: device, Offset: blockdev.NoOffset, Text: "Failed to open " + device, Err: pathCause(err)}
-	}
-	return errors.Join(errKernel, f.Close())
-}
-
-var errKernel = errors.New("devices of the kernel's NBD client are not supported: use nbd-client with a server on a socket")
 
 // pathCause strips the path, which the message has already.
 func pathCause(err error) error {

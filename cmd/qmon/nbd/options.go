@@ -10,8 +10,8 @@ import (
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/blockdev/driveopt"
 	"github.com/qmon/qmon/blockdev/nbd/protocol"
-	"github.com/qmon/qmon/blockdev/tlscreds"
 	"github.com/qmon/qmon/internal/getopt"
+	"github.com/qmon/qmon/internal/objects"
 	"github.com/qmon/qmon/internal/qemuopts"
 )
 
@@ -55,11 +55,15 @@ var table = []getopt.Option{
 
 // What a command line can ask for instead of a run, or be.
 var (
-	errHelp    = errors.New("help")
 	errVersion = errors.New("version")
 
 	errOperands = errors.New("Invalid number of arguments")
 )
+
+// helpError is a text that was asked for instead of a run; "" is the program's own help.
+type helpError string
+
+func (e helpError) Error() string { return string(e) }
 
 // usageError is a command line that cannot be understood.
 type usageError struct{ error }
@@ -71,8 +75,10 @@ func (e twoErrors) Error() string { return e[0].Error() + "; " + e[1].Error() }
 
 // options are a command line.
 type options struct {
-	filename string // the image; the device with disconnect
-	device   string // of --connect and --disconnect
+	warnings []string
+	filename string          // the image; the device with disconnect
+	device   string          // of --connect and --disconnect
+	seen     map[string]bool // options that may be given once
 
 	bind, port, socket string
 	portGiven          bool
@@ -83,24 +89,26 @@ type options struct {
 
 	offset       int64
 	depth        bool
+	bitmaps      []string
 	format       string
 	describe     bool // filename is a list of options
 	readOnly     bool
 	snapshot     bool
 	loadSnapshot string
 	cache        blockdev.CacheMode
-	cacheGiven   bool
 	unmap        bool
 	detectZeroes string
 
 	tlsCreds, tlsHostname string
+	tlsAuthz              string
+	label                 string // SELinux's, of the socket
 	fork                  bool
 	pidFile               string
 	list, disconnect      bool
 }
 
 func newOptions() *options {
-	return &options{shared: 1, detectZeroes: "off", port: defaultPort}
+	return &options{shared: 1, detectZeroes: "off", port: defaultPort, seen: map[string]bool{}}
 }
 
 // defaultPort is NBD's.
@@ -128,7 +136,7 @@ func (o *options) take(f getopt.Found) error {
 	}
 	switch f.Letter {
 	case 'h':
-		return errHelp
+		return helpError("")
 	case 'V':
 		return errVersion
 	case 'b':
@@ -141,11 +149,7 @@ func (o *options) take(f getopt.Found) error {
 		}
 		o.socket = f.Value
 	case 'o':
-		n, err := strconv.ParseUint(f.Value, 0, 63)
-		if err != nil {
-			return fmt.Errorf("Invalid offset '%s'", f.Value)
-		}
-		o.offset = int64(n)
+		return o.takeOffset(f.Value)
 	case 'l':
 		o.readOnly = true
 		return o.takeLoadSnapshot(f.Value)
@@ -162,9 +166,9 @@ func (o *options) take(f getopt.Found) error {
 	case 'x', 'D':
 		return o.takeText(f)
 	case 'B':
-		return fmt.Errorf("Bitmap '%s': dirty bitmaps are not supported yet", f.Value)
+		o.bitmaps = append(o.bitmaps, f.Value)
 	case 'T':
-		return errors.New("tracing is not supported")
+		return o.takeTrace(f.Value)
 	case 'c':
 		o.device = f.Value
 	default:
@@ -207,15 +211,72 @@ func (o *options) takeLoadSnapshot(s string) error {
 	return nil
 }
 
+func (o *options) takeOffset(s string) error {
+	n, err := strconv.ParseUint(s, 0, 63)
+	if err == nil {
+		o.offset = int64(n)
+		return nil
+	}
+	if _, err := strconv.ParseInt(s, 0, 64); err == nil {
+		return errors.New("Parameter 'offset' expects a non-negative number below 2^64\n" +
+			"Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n" +
+			"and exabytes, respectively.")
+	}
+	return fmt.Errorf("Invalid offset '%s'", s)
+}
+
+// once notes an option that may be given once; how is what the message calls it.
+func (o *options) once(name, how string) error {
+	if o.seen[name] {
+		return errors.New(how + " can only be specified once")
+	}
+	o.seen[name] = true
+	return nil
+}
+
 func (o *options) takeCache(word string) error {
-	if o.cacheGiven {
-		return errors.New("-n and --cache can only be specified once")
+	if err := o.once("cache", "-n and --cache"); err != nil {
+		return err
 	}
 	var ok bool
 	if o.cache, ok = driveopt.CacheMode(word); !ok {
 		return fmt.Errorf("Invalid cache mode `%s'", word)
 	}
-	o.cacheGiven = true
+	return nil
+}
+
+func (o *options) takeAIO(word string) error {
+	if err := o.once("aio", "--aio"); err != nil {
+		return err
+	}
+	if word != "threads" && word != "native" && word != "io_uring" {
+		return fmt.Errorf("Invalid aio mode '%s'", word)
+	}
+	return nil
+}
+
+func (o *options) takeDiscard(word string) error {
+	if err := o.once("discard", "--discard"); err != nil {
+		return err
+	}
+	if word != "unmap" && word != "on" && word != "ignore" && word != "off" {
+		return fmt.Errorf("Invalid discard mode `%s'", word)
+	}
+	o.unmap = word == "unmap" || word == "on"
+	return nil
+}
+
+// takeTrace takes -T. There are no trace events here, as a name without wildcards is told.
+func (o *options) takeTrace(s string) error {
+	for _, p := range qemuopts.Parse(s, "enable") {
+		switch {
+		case p.Key == "events", p.Key == "file":
+		case p.Key != "enable":
+			return fmt.Errorf("Invalid parameter '%s'", p.Key)
+		case !strings.Contains(p.Value, "*"):
+			o.warnings = append(o.warnings, fmt.Sprintf("warning: trace event '%s' does not exist", p.Value))
+		}
+	}
 	return nil
 }
 
@@ -225,25 +286,16 @@ func (o *options) takeLong(name, value string) error {
 	case "cache":
 		return o.takeCache(value)
 	case "aio":
-		if value != "threads" && value != "native" && value != "io_uring" {
-			return fmt.Errorf("Invalid aio mode '%s'", value)
-		}
+		return o.takeAIO(value)
 	case "discard":
-		if value != "unmap" && value != "on" && value != "ignore" && value != "off" {
-			return fmt.Errorf("Invalid discard mode `%s'", value)
-		}
-		o.unmap = value == "unmap" || value == "on"
+		return o.takeDiscard(value)
 	case "detect-zeroes":
 		if value != "off" && value != "on" && value != "unmap" {
 			return fmt.Errorf("Failed to parse detect_zeroes mode: invalid parameter value: %s", value)
 		}
 		o.detectZeroes = value
 	case "object":
-		description := blockdev.Options{}
-		for _, p := range qemuopts.Parse(value, "qom-type") {
-			description[p.Key] = p.Value
-		}
-		return tlscreds.Define(description)
+		return o.define(value)
 	case "tls-creds":
 		o.tlsCreds = value
 	case "tls-hostname":
@@ -254,28 +306,42 @@ func (o *options) takeLong(name, value string) error {
 		o.fork = true
 	case "pid-file":
 		o.pidFile = value
-	default: // tls-authz, selinux-label
-		return fmt.Errorf("--%s is not supported", name)
+	case "tls-authz":
+		o.tlsAuthz = value
+	case "selinux-label":
+		o.label = value
 	}
 	return nil
 }
 
+// define makes an object, or tells which there are.
+func (o *options) define(text string) error {
+	if text == "help" || text == "?" {
+		return helpError("List of user creatable objects:\n  " + strings.Join(objects.Kinds(), "\n  ") + "\n")
+	}
+	_, err := objects.Define(text)
+	return err
+}
+
 // finish checks what the options say together.
 func (o *options) finish(operands []string) error {
-	if o.list {
-		return o.finishList(operands)
-	}
 	switch {
+	case o.tlsCreds == "" && o.tlsHostname != "":
+		return errors.New("--tls-hostname is not permitted without --tls-creds")
+	case o.tlsCreds == "" && o.tlsAuthz != "":
+		return errors.New("--tls-authz is not permitted without --tls-creds")
+	case o.list:
+		return o.finishList(operands)
 	case len(operands) != 1:
 		return errOperands
 	case o.detectZeroes == "unmap" && !o.unmap:
 		return errors.New("setting detect-zeroes to unmap is not allowed without setting discard operation to unmap")
 	case o.describe && o.format != "":
 		return errors.New("--image-opts and -f are mutually exclusive")
+	case o.label != "" && o.socket == "":
+		return errors.New("--selinux-label is not permitted without --socket")
 	case o.device != "" && o.tlsCreds != "":
 		return errors.New("TLS is not supported with a host device")
-	case o.device != "" && (o.socket != "" || o.portGiven || o.bind != ""):
-		return errors.New("the kernel's device has no address of its own")
 	}
 	o.filename = operands[0]
 	if o.disconnect {
@@ -285,13 +351,18 @@ func (o *options) finish(operands []string) error {
 }
 
 func (o *options) finishList(operands []string) error {
+	device := o.device != "" || o.disconnect
 	switch {
 	case len(operands) != 0:
 		return errors.New("List mode is incompatible with a file name")
-	case o.name != "" || o.description != "" || o.offset != 0 || o.device != "" || o.disconnect || o.format != "" || o.depth:
+	case o.name != "" || o.description != "" || o.offset != 0 || device || o.format != "" || o.depth || o.bitmaps != nil || o.seen["cache"]:
 		return errors.New("List mode is incompatible with per-device settings")
 	case o.fork:
 		return errors.New("List mode is incompatible with forking")
 	}
 	return nil
 }
+
+// background tells if the program is to return while it goes on serving. That is the usual
+// way with a device of the kernel.
+func (o *options) background() bool { return o.fork || o.device != "" && !o.verbose }

@@ -6,10 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
+	"slices"
 	"strconv"
 
 	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/blockdev/authz"
 	"github.com/qmon/qmon/blockdev/nbd/server"
 	"github.com/qmon/qmon/blockdev/tlscreds"
 	"github.com/qmon/qmon/img"
@@ -19,16 +20,9 @@ import (
 // serve serves the image until a signal comes or, unless it is to persist, the last client
 // has left.
 func (t *tool) serve(ctx context.Context, o *options) (err error) {
-	var secure *tls.Config
-	if o.tlsCreds != "" {
-		creds, err := tlscreds.Lookup(o.tlsCreds, true)
-		if err != nil {
-			return fmt.Errorf("Failed to get TLS creds: %s", blockdev.Message(err))
-		}
-		secure = creds.ServerConfig()
-	}
-	if o.device != "" {
-		return connect(o.device)
+	secure, err := o.serverTLS()
+	if err != nil {
+		return err
 	}
 	g := &blockdev.Graph{}
 	v, err := t.open(ctx, g, o)
@@ -46,10 +40,72 @@ func (t *tool) serve(ctx context.Context, o *options) (err error) {
 		}
 		err = errors.Join(err, rerr)
 	}()
-	return t.export(ctx, o, server.Export{
+	bitmaps, err := findBitmaps(v.Node, o.bitmaps)
+	if err != nil {
+		return err
+	}
+	e := server.Export{
 		Name: o.name, Description: o.description, Backend: server.FromDrive(drive), Size: v.Node.Size(),
-		ReadOnly: o.readOnly, SingleConn: o.shared == 1, AllocationDepth: o.depth,
-	}, secure)
+		ReadOnly: o.readOnly, SingleConn: o.shared == 1, AllocationDepth: o.depth, Bitmaps: bitmaps,
+	}
+	if o.device != "" {
+		return t.attach(ctx, o, e)
+	}
+	return t.export(ctx, o, e, secure)
+}
+
+// serverTLS is what --tls-creds and --tls-authz say; nil without.
+func (o *options) serverTLS() (*tls.Config, error) {
+	if o.tlsCreds == "" {
+		return nil, nil
+	}
+	creds, err := tlscreds.Lookup(o.tlsCreds, true)
+	if err != nil {
+		return nil, fmt.Errorf("Failed to get TLS creds: %s", blockdev.Message(err))
+	}
+	secure := creds.ServerConfig()
+	if o.tlsAuthz != "" {
+		list, err := authz.Lookup(o.tlsAuthz)
+		if err != nil {
+			return nil, err
+		}
+		authz.GuardTLS(secure, list)
+	}
+	return secure, nil
+}
+
+// findBitmaps looks for dirty bitmaps in the image and the images below it.
+func findBitmaps(top blockdev.Node, names []string) ([]server.Bitmap, error) {
+	var out []server.Bitmap
+	for _, name := range names {
+		b, err := findBitmap(top, name)
+		if err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(out, func(had server.Bitmap) bool { return had.Name == name }) {
+			continue
+		}
+		out = append(out, server.Bitmap{Name: name, Dirty: b})
+	}
+	return out, nil
+}
+
+func findBitmap(top blockdev.Node, name string) (*blockdev.DirtyBitmap, error) {
+	for n := top; n != nil; n = blockdev.BackingOf(n) {
+		store, ok := n.(blockdev.BitmapStore)
+		if !ok {
+			continue
+		}
+		b, err := store.DirtyBitmap(name)
+		switch {
+		case errors.Is(err, blockdev.ErrNotFound):
+			continue
+		case err == nil && b.Size() != top.Size():
+			err = blockdev.Errorf(blockdev.ErrInvalid, "export", "", "Bitmap '%s' is for %d bytes, and the export has %d", name, b.Size(), top.Size())
+		}
+		return b, err
+	}
+	return nil, blockdev.Errorf(blockdev.ErrNotFound, "export", "", "Bitmap '%s' is not found", name)
 }
 
 // open opens the image as the options say: its snapshot, an overlay, a part of it.
@@ -60,12 +116,12 @@ func (t *tool) open(ctx context.Context, g *blockdev.Graph, o *options) (*blockd
 	}
 	filename := o.filename
 	if o.describe {
-		for _, p := range qemuopts.Parse(filename, "") {
+		for _, p := range qemuopts.Parse(filename, "file") {
 			open.Options[p.Key] = p.Value
 		}
 		filename = ""
 	}
-	if o.detectZeroes != "off" && o.offset == 0 && !o.snapshot {
+	if o.detectZeroes != "off" && o.offset == 0 {
 		open.Options["detect-zeroes"] = o.detectZeroes
 	}
 	v, err := g.Open(ctx, filename, open)
@@ -126,17 +182,11 @@ func window(ctx context.Context, g *blockdev.Graph, v *blockdev.Vertex, o *optio
 func (t *tool) export(ctx context.Context, o *options, e server.Export, secure *tls.Config) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	options := server.Options{TLS: secure, MaxConnections: o.shared}
-	if o.shared == 0 || o.shared > maxShared {
-		options.MaxConnections = maxShared
-	}
+	options := t.serverOptions(o, secure)
 	options.Disconnected = func(active int) {
 		if active == 0 && !o.persistent {
 			stop()
 		}
-	}
-	if o.verbose {
-		options.Log = func(text string) { t.report(errors.New(text)) }
 	}
 	s := server.New(options)
 	if err := s.Add(e); err != nil {
@@ -156,6 +206,18 @@ func (t *tool) export(ctx context.Context, o *options, e server.Export, secure *
 	return errors.Join(err, s.Close())
 }
 
+// serverOptions are those that do not depend on how clients come.
+func (t *tool) serverOptions(o *options, secure *tls.Config) server.Options {
+	out := server.Options{TLS: secure, MaxConnections: o.shared}
+	if o.shared == 0 || o.shared > maxShared {
+		out.MaxConnections = maxShared
+	}
+	if o.verbose {
+		out.Log = func(text string) { t.report(errors.New(text)) }
+	}
+	return out
+}
+
 // maxShared is how many clients there are at a time if that is left open: more than a
 // process usually may have files.
 const maxShared = math.MaxInt16
@@ -163,11 +225,11 @@ const maxShared = math.MaxInt16
 // ready tells the world that clients can connect.
 func (t *tool) ready(o *options) error {
 	if o.pidFile != "" {
-		if err := os.WriteFile(o.pidFile, fmt.Appendf(nil, "%d\n", os.Getpid()), 0o644); err != nil {
-			return &blockdev.Error{Op: "create", File: o.pidFile, Offset: blockdev.NoOffset, Text: "Cannot open pid file", Err: pathCause(err)}
+		if err := writePIDFile(o.pidFile); err != nil {
+			return err
 		}
 	}
-	if o.fork {
+	if o.background() {
 		return tellParent()
 	}
 	return nil
