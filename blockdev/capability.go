@@ -306,6 +306,11 @@ type Breaker interface {
 	Resume(tag string) error
 	// WaitSuspended returns when a request is suspended under the tag, or ctx is done.
 	WaitSuspended(ctx context.Context, tag string) error
+	// ResumeAll lets every suspended request go on and forgets all breakpoints.
+	ResumeAll()
+	// Announce makes f be called with a line of text as a request is suspended or goes on.
+	// f must not call the node.
+	Announce(f func(line string))
 }
 
 // NewContents tells what storage that was never written reads as. Fallback:

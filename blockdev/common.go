@@ -118,7 +118,7 @@ func (p *opening) optionError(err error) error {
 }
 
 func (p *opening) unknownOption(key string) error {
-	if p.driver.Protocol {
+	if p.driver.Protocol || len(p.driver.Prefixes) > 0 {
 		return Errorf(ErrInvalid, "open", p.text, "Block protocol '%s' doesn't support the option '%s'", p.driver.Name, key)
 	}
 	return Errorf(ErrInvalid, "open", p.text, "Block format '%s' does not support the option '%s'", p.driver.Name, key)

@@ -44,6 +44,13 @@ func (s *asyncSet) start(do func() (show func())) {
 	}()
 }
 
+// add makes show be called with what came of the requests.
+func (s *asyncSet) add(show func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.finished = append(s.finished, show)
+}
+
 // reap shows what came of the requests that have ended.
 func (s *asyncSet) reap() {
 	s.mu.Lock()
@@ -65,8 +72,16 @@ func (s *asyncSet) wait() {
 	s.reap()
 }
 
-// Wait waits for the asynchronous requests, and shows what came of them.
-func (e *Exerciser) Wait() { e.async.wait() }
+// Wait waits for the asynchronous requests, and shows what came of them. Those that stand
+// at a breakpoint go on: nobody could resume them any more.
+func (e *Exerciser) Wait() {
+	if e.drive != nil {
+		if b, err := e.breaker(); err == nil {
+			b.ResumeAll()
+		}
+	}
+	e.async.wait()
+}
 
 func aioRead(_ context.Context, e *Exerciser, c *Call) error {
 	r, err := c.reading()
@@ -147,6 +162,6 @@ func (e *Exerciser) writeAsync(w writing, p []byte, off, n int64) (show func()) 
 }
 
 func aioFlush(_ context.Context, e *Exerciser, _ *Call) error {
-	e.Wait()
+	e.async.wait()
 	return nil
 }

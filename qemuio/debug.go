@@ -30,6 +30,7 @@ func (e *Exerciser) breaker() (blockdev.Breaker, error) {
 func (e *Exerciser) breaking(what string, do func(b blockdev.Breaker) error) error {
 	b, err := e.breaker()
 	if err == nil {
+		b.Announce(func(line string) { e.async.add(func() { e.printf("%s\n", line) }) })
 		err = do(b)
 	}
 	e.async.reap()

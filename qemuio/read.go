@@ -210,7 +210,8 @@ func sectors(off, n int64) error {
 	return nil
 }
 
-// medium is what is in the drive: the image, past the filters over it.
+// medium is what is in the drive: the image, past the filters over it. One that makes
+// requests fail counts as an image, as it is there to be asked.
 func (e *Exerciser) medium() (*blockdev.Vertex, error) {
 	v := e.drive.Medium()
 	if v == nil {
@@ -218,6 +219,9 @@ func (e *Exerciser) medium() (*blockdev.Vertex, error) {
 	}
 	for v.File() != nil {
 		if _, ok := v.Node.(blockdev.Filter); !ok {
+			break
+		}
+		if _, ok := v.Node.(blockdev.Breaker); ok {
 			break
 		}
 		v = v.File()

@@ -4,6 +4,7 @@ package all
 
 import (
 	_ "github.com/qmon/qmon/blockdev/file"              // local files and devices
+	_ "github.com/qmon/qmon/blockdev/filter/blkdebug"   // makes requests fail or wait
 	_ "github.com/qmon/qmon/blockdev/filter/copyonread" // keeps what is read in an image
 	_ "github.com/qmon/qmon/blockdev/hostdev"           // drives of the host
 	_ "github.com/qmon/qmon/blockdev/nbd"               // exports of NBD servers

@@ -64,6 +64,7 @@ var (
 	_ blockdev.Reopener       = (*Image)(nil)
 	_ blockdev.Limiter        = (*Image)(nil)
 	_ blockdev.AllocatedSizer = (*Image)(nil)
+	_ blockdev.EventReceiver  = (*Image)(nil)
 )
 
 func open(_ context.Context, r blockdev.OpenRequest) (blockdev.Node, error) {
@@ -125,6 +126,7 @@ func (m *Image) ReadAt(p []byte, off int64) (int, error) {
 		return 0, err
 	}
 	n := max(0, min(int64(len(p)), m.stored()-off))
+	blockdev.Raise(m.file, blockdev.EventReadAIO)
 	if n > 0 {
 		if _, err := m.file.ReadAt(p[:n], m.offset+off); err != nil {
 			return 0, err
@@ -146,8 +148,12 @@ func (m *Image) WriteAt(p []byte, off int64) (int, error) {
 			return 0, err
 		}
 	}
+	blockdev.Raise(m.file, blockdev.EventWriteAIO)
 	return m.file.WriteAt(p, m.offset+off)
 }
+
+// Receive passes events of what is above on.
+func (m *Image) Receive(e blockdev.Event) { blockdev.Raise(m.file, e) }
 
 // guarded tells if a write at off may change what a probe would see.
 func (m *Image) guarded(off int64) bool { return m.guard != nil && off < blockdev.ProbeSize }
