@@ -219,6 +219,10 @@ func (b *breakable) RemoveBreakpoint(string) error {
 
 func (b *breakable) Resume(string) error { close(b.goOn); return nil }
 
+func (b *breakable) ResumeAll() {}
+
+func (b *breakable) Announce(func(line string)) {}
+
 func (b *breakable) WaitSuspended(ctx context.Context, _ string) error {
 	select {
 	case <-b.suspended:

@@ -11,6 +11,7 @@ func (r clusterRun) end() int64 { return r.first + r.count }
 // them, and sets their refcounts to 1. mu is held. The clusters are not on disk as used
 // before the next commit, and nothing on disk may refer to them before that.
 func (im *Image) allocate(want int64, exact bool) (clusterRun, error) {
+	im.raise(blockdev.EventClusterAlloc)
 	if want == 0 {
 		return clusterRun{}, nil // the table of an empty disk
 	}
@@ -114,6 +115,7 @@ func (p *refPlan) coverBlock(b int64) error {
 	if b < int64(len(p.im.refs.entries)) && p.im.refs.entries[b]&refBlockOffsetMask != 0 {
 		return nil
 	}
+	p.im.raise(blockdev.EventRefblockAlloc)
 	r, err := p.take(1)
 	if err != nil {
 		return err
@@ -178,9 +180,12 @@ func (p *refPlan) apply() {
 		copy(grown, im.refs.entries)
 		im.refs.entries = grown
 		im.refs.move = p.move
+		im.raise(blockdev.EventReftableGrow)
+		im.raise(blockdev.EventRefblockAllocWriteBlocks)
 	}
 	for _, b := range p.order {
 		off := p.blocks[b] << im.clusterBits
+		im.raise(blockdev.EventRefblockAllocWrite)
 		im.refCache.create(off)
 		im.refs.entries[b] = uint64(off)
 		im.refs.dirty[int(b)] = struct{}{}

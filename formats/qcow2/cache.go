@@ -28,11 +28,12 @@ func (t *table) entry(i int64) uint64 { return binary.BigEndian.Uint64(t.data[i*
 // writes, in its order. Eviction happens in trim alone, which a caller must not run
 // between fetching a table and changing it.
 type tableCache struct {
-	file blockdev.Node
-	name string // of the image, for errors
-	what string // of the tables, for errors
-	size int    // bytes of a table
-	max  int    // tables to keep
+	file      blockdev.Node
+	name      string         // of the image, for errors
+	what      string         // of the tables, for errors
+	loadEvent blockdev.Event // before one is read
+	size      int            // bytes of a table
+	max       int            // tables to keep
 
 	mu      sync.Mutex
 	entries map[int64]*table
@@ -45,9 +46,9 @@ type tableCache struct {
 // minCachedTables keeps both ends of a copy and a refcount block in a cache of any size.
 const minCachedTables = 4
 
-func newTableCache(file blockdev.Node, name, what string, tableSize, bytes int64) *tableCache {
+func newTableCache(file blockdev.Node, name, what string, load blockdev.Event, tableSize, bytes int64) *tableCache {
 	return &tableCache{
-		file: file, name: name, what: what,
+		file: file, name: name, what: what, loadEvent: load,
 		size:    int(tableSize),
 		max:     max(int(bytes/tableSize), minCachedTables),
 		entries: map[int64]*table{},
@@ -80,6 +81,7 @@ func (c *tableCache) load(t *table) error {
 	if t.off >= c.file.Size() {
 		return blockdev.ErrorAt(blockdev.ErrCorrupt, "read", c.name, t.off, "%s is beyond the end of the image", c.what)
 	}
+	blockdev.Raise(c.file, c.loadEvent)
 	return readPadded(c.file, t.data, t.off)
 }
 

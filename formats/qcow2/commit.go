@@ -163,7 +163,7 @@ func (im *Image) run(w *writeBack) error {
 	if err := im.checkWritable("flush"); err != nil {
 		return err
 	}
-	if err := im.writeTables(w.refBlocks); err != nil {
+	if err := im.writeTables(w.refBlocks, blockdev.EventRefblockUpdatePart); err != nil {
 		return err
 	}
 	if len(w.refWrites) > 0 {
@@ -171,7 +171,11 @@ func (im *Image) run(w *writeBack) error {
 		if err := im.file.Flush(); err != nil {
 			return err
 		}
-		if err := im.writeAll(w.refWrites); err != nil {
+		event := blockdev.EventRefblockAllocHookup
+		if w.move != nil {
+			event = blockdev.EventRefblockAllocWriteTable
+		}
+		if err := im.writeAll(w.refWrites, event); err != nil {
 			return err
 		}
 	}
@@ -184,14 +188,14 @@ func (im *Image) run(w *writeBack) error {
 	if err := im.file.Flush(); err != nil || len(w.l2) == 0 && len(w.l1Writes) == 0 {
 		return err
 	}
-	if err := im.writeTables(w.l2); err != nil {
+	if err := im.writeTables(w.l2, blockdev.EventL2Update); err != nil {
 		return err
 	}
 	if len(w.l1Writes) > 0 {
 		if err := im.file.Flush(); err != nil {
 			return err
 		}
-		if err := im.writeAll(w.l1Writes); err != nil {
+		if err := im.writeAll(w.l1Writes, blockdev.EventL1Update); err != nil {
 			return err
 		}
 	}
@@ -207,12 +211,14 @@ func (im *Image) moveRefTable(m *refTableMove) error {
 	var b [12]byte
 	binary.BigEndian.PutUint64(b[:], uint64(m.off))
 	binary.BigEndian.PutUint32(b[8:], uint32(m.clusters))
+	im.raise(blockdev.EventRefblockAllocSwitchTable)
 	_, err := im.file.WriteAt(b[:], offRefTableOffset)
 	return err
 }
 
-func (im *Image) writeTables(list []tableWrite) error {
+func (im *Image) writeTables(list []tableWrite, e blockdev.Event) error {
 	for _, w := range list {
+		im.raise(e)
 		if _, err := im.file.WriteAt(w.data, w.off); err != nil {
 			return err
 		}
@@ -220,8 +226,9 @@ func (im *Image) writeTables(list []tableWrite) error {
 	return nil
 }
 
-func (im *Image) writeAll(list []fileWrite) error {
+func (im *Image) writeAll(list []fileWrite, e blockdev.Event) error {
 	for _, w := range list {
+		im.raise(e)
 		if _, err := im.file.WriteAt(w.data, w.off); err != nil {
 			return err
 		}
@@ -263,6 +270,9 @@ func (im *Image) finish(w *writeBack, err error) error {
 // free takes released references off the refcounts and makes clusters that nobody uses
 // available again.
 func (im *Image) free(list []releasedRun) error {
+	if len(list) > 0 {
+		im.raise(blockdev.EventClusterFree)
+	}
 	var first error
 	for _, r := range list {
 		for c := r.first; c < r.end(); c++ {

@@ -47,6 +47,7 @@ func (im *Image) readCompressed(e uint64, p []byte, in int64) error {
 		return im.corrupt("read", c.off, "Compressed cluster is beyond the end of the image")
 	}
 	packed := make([]byte, c.len)
+	im.raise(blockdev.EventReadCompressed)
 	if err := readPadded(im.file, packed, c.off); err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -135,8 +136,8 @@ func newImage(r blockdev.OpenRequest, hdr *header, o openOptions) *Image {
 		compression: hdr.compression,
 		ranges:      rangelock.New(),
 		hdr:         hdr,
-		l2Cache:     newTableCache(r.File, r.Filename, "L2 table", cs, o.l2CacheSize),
-		refCache:    newTableCache(r.File, r.Filename, "Refcount block", cs, o.refcountCacheSize),
+		l2Cache:     newTableCache(r.File, r.Filename, "L2 table", blockdev.EventL2Load, cs, o.l2CacheSize),
+		refCache:    newTableCache(r.File, r.Filename, "Refcount block", blockdev.EventRefblockLoad, cs, o.refcountCacheSize),
 	}
 	im.version.Store(hdr.version)
 	im.passDiscard[discardRequest] = o.passDiscardRequest
@@ -150,6 +151,7 @@ func newImage(r blockdev.OpenRequest, hdr *header, o openOptions) *Image {
 // loadTables reads the tables that are held in memory as a whole.
 func (im *Image) loadTables() error {
 	h := im.hdr
+	im.raise(blockdev.EventReftableLoad)
 	refs, err := im.readEntries(h.refTableOffset, int64(h.refTableClusters)*im.clusterSize/8)
 	if err != nil {
 		return err
@@ -273,6 +275,7 @@ func (im *Image) Size() int64 { return im.size.Load() }
 
 // Flush writes back all metadata and makes it and all data durable.
 func (im *Image) Flush() error {
+	im.raise(blockdev.EventFlushToOS)
 	if im.writable.Load() {
 		return im.commit()
 	}
@@ -326,7 +329,7 @@ func (im *Image) stopWriting() error {
 		}
 	}
 	if err := im.commitAll(); err != nil {
-		return err
+		return im.stillDirty(err)
 	}
 	if err := im.stopTracking(); err != nil {
 		return err
@@ -341,6 +344,24 @@ func (im *Image) stopWriting() error {
 	}
 	im.writable.Store(false)
 	return nil
+}
+
+// stillDirty says which tables err kept from being written. mu is held.
+func (im *Image) stillDirty(err error) error {
+	failed := func(what string) error {
+		return &blockdev.Error{Op: "close", File: im.name, Offset: blockdev.NoOffset, Text: "Failed to flush the " + what + " cache", Err: err}
+	}
+	var errs []error
+	if len(im.l2Cache.dirty)+len(im.l1.dirty) > 0 {
+		errs = append(errs, failed("L2 table"))
+	}
+	if len(im.refCache.dirty)+len(im.refs.dirty) > 0 {
+		errs = append(errs, failed("refcount block"))
+	}
+	if len(errs) == 0 {
+		return err
+	}
+	return errors.Join(errs...)
 }
 
 // allClusters as the end of a locked range means every cluster, the VM state's included.
@@ -377,6 +398,9 @@ func (im *Image) update(f func() error) error {
 	}
 	return f()
 }
+
+// raise tells what is below, as blkdebug, what is about to be done to the file.
+func (im *Image) raise(e blockdev.Event) { blockdev.Raise(im.file, e) }
 
 // checkRange checks a guest range.
 func (im *Image) checkRange(op string, off, n int64) error {

@@ -57,6 +57,7 @@ func (im *Image) readMapped(v view, m mapping, p []byte, off int64) error {
 	case clusterNormal:
 		n := im.inFile(m.host, int64(len(p)))
 		clear(p[n:])
+		im.raise(blockdev.EventReadAIO)
 		_, err := im.file.ReadAt(p[:n], m.host)
 		return err
 	case clusterCompressed:
@@ -80,6 +81,7 @@ func (im *Image) readBacking(v view, p []byte, off int64) error {
 	if n == 0 {
 		return nil
 	}
+	im.raise(blockdev.EventReadBackingAIO)
 	_, err := b.ReadAt(p[:n], off)
 	return err
 }

@@ -192,6 +192,7 @@ func (im *Image) MakeEmpty() error {
 	if err := im.checkWritable("write"); err != nil {
 		return err
 	}
+	im.raise(blockdev.EventEmptyImagePrepare)
 	return im.exclusive(func() error { return im.dropAndCommit(0) })
 }
 
@@ -205,11 +206,13 @@ func (im *Image) growL1(n int64) error {
 // replaceL1 writes an L1 table to a new place and makes the header point to it, together
 // with the size of the disk. commitMu and mu are held.
 func (im *Image) replaceL1(entries []uint64, size int64) error {
+	im.raise(blockdev.EventL1GrowAllocTable)
 	run, err := im.allocate(im.clustersFor(int64(len(entries))*8), true)
 	if err != nil {
 		return err
 	}
 	off := run.first << im.clusterBits
+	im.raise(blockdev.EventL1GrowWriteTable)
 	if _, err = im.file.WriteAt(encodeEntries(entries), off); err == nil {
 		// The commit makes the new table durable too, and with it all that it refers to.
 		err = im.commitLocked()
@@ -219,6 +222,7 @@ func (im *Image) replaceL1(entries []uint64, size int64) error {
 		return err
 	}
 	old, oldClusters := im.l1.off, im.clustersFor(int64(im.hdr.l1Size)*8)
+	im.raise(blockdev.EventL1GrowActivateTable)
 	if err := im.setDisk(off, len(entries), size); err != nil {
 		// On disk the header may have changed all the same: both tables stay.
 		return err

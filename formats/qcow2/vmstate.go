@@ -24,6 +24,7 @@ func (im *Image) ReadVMState(p []byte, off int64) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
+	im.raise(blockdev.EventVmstateLoad)
 	defer im.lockRange(base+off, int64(len(p)), false)()
 	if err := im.readGuest(im.active(), p, base+off); err != nil {
 		return 0, err
@@ -40,6 +41,7 @@ func (im *Image) WriteVMState(p []byte, off int64) (int, error) {
 		return 0, err
 	}
 	off += im.vmStateBase(im.Size())
+	im.raise(blockdev.EventVmstateSave)
 	if err := im.needL1(off + int64(len(p))); err != nil {
 		return 0, err
 	}

@@ -60,6 +60,7 @@ func (im *Image) overwrite(p []byte, off int64) (int64, error) {
 	case !m.inPlace():
 		return 0, nil
 	}
+	im.raise(blockdev.EventWriteAIO)
 	_, err = im.file.WriteAt(p[:m.len], m.host)
 	return m.len, err
 }
@@ -174,9 +175,11 @@ func (im *Image) writeWithCopies(a allocation, p []byte, off int64) error {
 	end := off + int64(len(p))
 	tail := -end & (im.clusterSize - 1)
 	if head == 0 && tail == 0 {
+		im.raise(blockdev.EventWriteAIO)
 		_, err := im.file.WriteAt(p, host)
 		return err
 	}
+	im.raise(blockdev.EventCOWRead)
 	if head+int64(len(p))+tail <= max(maxBounce, im.clusterSize) {
 		buf := make([]byte, head+int64(len(p))+tail)
 		copy(buf[head:], p)
@@ -186,6 +189,7 @@ func (im *Image) writeWithCopies(a allocation, p []byte, off int64) error {
 		if err := im.readGuest(im.active(), buf[head+int64(len(p)):], end); err != nil {
 			return err
 		}
+		im.raise(blockdev.EventWriteAIO)
 		_, err := im.file.WriteAt(buf, host)
 		return err
 	}
@@ -194,10 +198,12 @@ func (im *Image) writeWithCopies(a allocation, p []byte, off int64) error {
 		if err := im.readGuest(im.active(), buf, edge.off); err != nil {
 			return err
 		}
+		im.raise(blockdev.EventCOWWrite)
 		if _, err := im.file.WriteAt(buf, host+edge.off-start); err != nil {
 			return err
 		}
 	}
+	im.raise(blockdev.EventWriteAIO)
 	_, err := im.file.WriteAt(p, host+head)
 	return err
 }
@@ -250,6 +256,7 @@ func (im *Image) ownL2(i1 int64) (*table, error) {
 	}
 	var from *table
 	if old&entryOffset != 0 {
+		im.raise(blockdev.EventL2AllocCOWRead)
 		var err error
 		if from, err = im.l2Table(old, i1); err != nil {
 			return nil, err
@@ -260,6 +267,7 @@ func (im *Image) ownL2(i1 int64) (*table, error) {
 		return nil, err
 	}
 	off := run.first << im.clusterBits
+	im.raise(blockdev.EventL2AllocWrite)
 	t := im.l2Cache.create(off)
 	if from != nil {
 		im.copyShared(t, from)

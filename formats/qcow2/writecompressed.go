@@ -67,6 +67,7 @@ func (im *Image) writePacked(data []byte, off int64) error {
 		return err
 	}
 	e := im.compressedEntry(at, int64(len(data)))
+	im.raise(blockdev.EventWriteCompressed)
 	if _, err = im.file.WriteAt(data, at); err == nil {
 		err = im.update(func() error { return im.linkPacked(off>>im.clusterBits, e) })
 	}
@@ -95,6 +96,7 @@ func (im *Image) beginPacked(off, n int64) (int64, error) {
 
 // allocateBytes allocates n bytes, fewer than a cluster has, for compressed data.
 func (im *Image) allocateBytes(n int64) (int64, error) {
+	im.raise(blockdev.EventClusterAllocBytes)
 	open := im.openCluster()
 	free := -im.packed & (im.clusterSize - 1)
 	if open == 0 || n > free {
@@ -151,6 +153,7 @@ func (im *Image) linkPacked(guest int64, e uint64) error {
 	if err != nil {
 		return err
 	}
+	im.raise(blockdev.EventL2UpdateCompressed)
 	im.l2Cache.put(t, guest&(1<<im.l2Bits-1), e)
 	return nil
 }

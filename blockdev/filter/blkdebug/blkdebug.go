@@ -19,6 +19,7 @@ import (
 	"maps"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/blockdev/filter"
@@ -77,6 +78,9 @@ type Node struct {
 	// busy keeps a misaligned write apart from what else touches its blocks, in bytes.
 	busy *rangelock.Lock
 
+	// unflushed is set by writes: without any, there is nothing that a flush could fail at.
+	unflushed atomic.Bool
+
 	mu       sync.Mutex
 	woken    sync.Cond // a request was suspended, or may go on
 	rules    []*rule
@@ -121,11 +125,19 @@ func (n *Node) Map(off, length int64) (blockdev.Extent, error) {
 
 // Flush flushes the image.
 func (n *Node) Flush() error {
-	n.Receive(blockdev.EventFlushToDisk)
-	if err := n.check(ioFlush, 0, 0); err != nil {
-		return err
+	if !n.unflushed.Load() {
+		return n.image.Flush()
 	}
-	return n.image.Flush()
+	n.Receive(blockdev.EventFlushToDisk)
+	n.unflushed.Store(false)
+	err := n.check(ioFlush, 0, 0)
+	if err == nil {
+		err = n.image.Flush()
+	}
+	if err != nil {
+		n.unflushed.Store(true)
+	}
+	return err
 }
 
 // Close lets suspended requests go.

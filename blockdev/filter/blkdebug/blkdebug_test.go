@@ -73,19 +73,29 @@ func TestAnErrorWaitsForItsEvent(t *testing.T) {
 	}
 }
 
+// flushNew flushes after a write. A rule for all kinds makes the write fail already.
+func flushNew(n blockdev.Node) error {
+	if _, err := n.WriteAt(make([]byte, 512), 1<<19); err != nil {
+		return err
+	}
+	return n.Flush()
+}
+
 func TestWhichRequestsFail(t *testing.T) {
 	requests := map[string]func(blockdev.Node) error{
 		"read":         func(n blockdev.Node) error { return read(n, 512, 512) },
 		"write":        func(n blockdev.Node) error { _, err := n.WriteAt(make([]byte, 512), 512); return err },
 		"write-zeroes": func(n blockdev.Node) error { return blockdev.WriteZeroes(n, 512, 512, 0) },
 		"discard":      func(n blockdev.Node) error { return blockdev.Discard(n, 512, 512) },
-		"flush":        func(n blockdev.Node) error { return n.Flush() },
+		"flush":        flushNew,
 		"block-status": func(n blockdev.Node) error { _, err := n.Map(512, 512); return err },
 	}
 	for _, c := range []struct{ rule, fails string }{
 		{"", "read write write-zeroes discard flush"},
 		{"iotype=read", "read"},
+		{"iotype=flush", "flush"},
 		{"iotype=block-status", "block-status"},
+		{"iotype=write", "write flush"},
 		{"sector=1", "read write write-zeroes discard"},
 		{"sector=2", ""},
 		{"state=2", ""},

@@ -206,6 +206,7 @@ func (n *Node) writeBlocks(p []byte, off int64) error {
 		if err := n.check(ioWrite, at, k); err != nil {
 			return err
 		}
+		n.unflushed.Store(true)
 		_, err := n.image.WriteAt(p[at-off:at-off+k], at)
 		return err
 	})
@@ -234,6 +235,7 @@ func (n *Node) zeroBlocks(off, length int64, flags blockdev.ZeroFlags) error {
 	if err := n.check(ioWriteZeroes, off, length); err != nil {
 		return err
 	}
+	n.unflushed.Store(true)
 	return blockdev.WriteZeroes(n.image, off, length, flags)
 }
 
@@ -255,6 +257,7 @@ func (n *Node) Discard(off, length int64) error {
 		if err := n.check(ioDiscard, off, length); err != nil {
 			return err
 		}
+		n.unflushed.Store(true)
 		return blockdev.Discard(n.image, off, length)
 	})
 }

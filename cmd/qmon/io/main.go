@@ -106,8 +106,16 @@ func (t *tool) main(args []string) int {
 	return status
 }
 
-// report prints an error behind the program's name.
+// report prints an error behind the program's name, each of several on its own.
 func (t *tool) report(err error) {
+	if several, ok := err.(interface{ Unwrap() []error }); ok {
+		if _, one := err.(*blockdev.Error); !one {
+			for _, e := range several.Unwrap() {
+				t.report(e)
+			}
+			return
+		}
+	}
 	if text := blockdev.Message(err); text != "" {
 		fmt.Fprintf(t.stderr, "%s: %s\n", t.prog, text)
 	}

@@ -151,8 +151,13 @@ func (t *tool) close() error {
 	}
 	t.exerciser.SetDrive(nil)
 	v, err := d.Remove()
+	if v == nil {
+		v = d.Medium() // it could not be flushed: closing says what is lost
+	}
 	if v != nil {
-		err = errors.Join(err, v.Unref())
+		if closed := v.Unref(); closed != nil {
+			return closed
+		}
 	}
 	return err
 }
