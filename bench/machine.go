@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"time"
+
+	"github.com/qmon/qmon/internal/linuxguest"
 )
 
 const (
@@ -29,6 +31,9 @@ func (b *bench) machineRows() []row {
 	}
 	return []row{
 		both("OpenSBI and U-Boot to the prompt", b.boot),
+		both("Linux to its first program, off", b.linux("true")),
+		both("Linux, SHA-256 of 64 MiB", b.linux("dd if=/dev/zero bs=1M count=64 | sha256sum")),
+		both("Linux, 2000 processes", b.linux("i=0; while [ $i -lt 2000 ]; do i=$((i+1)); /bin/true; done")),
 		both("savevm of filled RAM", func(p string) (sample, error) { return b.snapshot(p, "savevm") }),
 		both("loadvm of filled RAM", func(p string) (sample, error) { return b.snapshot(p, "loadvm") }),
 	}
@@ -53,6 +58,18 @@ func (b *bench) boot(program string) (sample, error) {
 	s.wall = time.Since(begin)
 	p.end(&s)
 	return s, err
+}
+
+// linux measures a boot of the Linux guest with commands for its shell, until it is off.
+func (b *bench) linux(commands string) func(program string) (sample, error) {
+	return func(program string) (sample, error) {
+		guest, err := linuxguest.Find()
+		if err != nil {
+			return sample{}, err
+		}
+		return command(program, "-machine", "virt", "-m", "128", "-nographic", "-bios", openSBI,
+			"-kernel", guest.Image, "-initrd", guest.Initramfs, "-append", `console=ttyS0 RUN="`+commands+`"`)
+	}
 }
 
 // snapshot measures one monitor command on a machine with b.size of random RAM.
