@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,30 +20,6 @@ import (
 	_ "github.com/qmon/qmon/formats/raw"
 	"github.com/qmon/qmon/internal/peer"
 )
-
-// loopDevice makes a block device of size bytes over a file. Where that is not allowed the
-// test is skipped.
-func loopDevice(t *testing.T, size int64, options ...string) (device, file string) {
-	t.Helper()
-	file = filepath.Join(t.TempDir(), "bytes")
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Truncate(file, size); err != nil {
-		t.Fatal(err)
-	}
-	out, err := exec.Command("losetup", append(options, "--find", "--show", file)...).Output()
-	if err != nil {
-		t.Skipf("no loop devices here: %v", err)
-	}
-	device = strings.TrimSpace(string(out))
-	t.Cleanup(func() {
-		if out, err := exec.Command("losetup", "--detach", device).CombinedOutput(); err != nil {
-			t.Errorf("losetup --detach %s: %v %s", device, err, out)
-		}
-	})
-	return device, file
-}
 
 // openRaw opens a device as a raw disk.
 func openRaw(t *testing.T, name string, m blockdev.Mode) *blockdev.Vertex {
@@ -61,7 +36,7 @@ func openRaw(t *testing.T, name string, m blockdev.Mode) *blockdev.Vertex {
 // 4096, with and without O_DIRECT, and to a slice of bytes.
 func TestDeviceAgainstModel(t *testing.T) {
 	const size = 96<<10 + 512
-	device, file := loopDevice(t, size)
+	device, file := peer.LoopDevice(t, size)
 	for _, direct := range []bool{false, true} {
 		v := openRaw(t, device, blockdev.Mode{Writable: true, Unmap: true, Cache: blockdev.CacheMode{Direct: direct}})
 		if v.File().Driver.Name != diskDriver || v.Node.Size() != size {
@@ -110,7 +85,7 @@ func TestDeviceAgainstModel(t *testing.T) {
 
 // TestDiscardGivesStorageBack: the file below a loop device gets a hole.
 func TestDiscardGivesStorageBack(t *testing.T) {
-	device, file := loopDevice(t, 4<<20)
+	device, file := peer.LoopDevice(t, 4<<20)
 	v := openRaw(t, device, blockdev.Mode{Writable: true, Unmap: true})
 	if _, err := v.Node.WriteAt(bytes.Repeat([]byte{1}, 4<<20), 0); err != nil {
 		t.Fatal(err)
@@ -143,7 +118,7 @@ func blocks(t *testing.T, file string) int64 {
 // refused before anything changes.
 func TestImageOnADevice(t *testing.T) {
 	peer.Need(t, "qemu-img")
-	device, _ := loopDevice(t, 8<<20)
+	device, _ := peer.LoopDevice(t, 8<<20)
 	g := &blockdev.Graph{}
 	if err := g.Create(t.Context(), "qcow2", device, 100<<20, nil, blockdev.Reference{}); err != nil {
 		t.Fatal(err)
@@ -176,7 +151,7 @@ func TestImageOnADevice(t *testing.T) {
 }
 
 func TestSizeOfADeviceStays(t *testing.T) {
-	device, file := loopDevice(t, 1<<20)
+	device, file := peer.LoopDevice(t, 1<<20)
 	v := openRaw(t, device, blockdev.Mode{Writable: true})
 	for _, c := range []struct {
 		size    int64
@@ -206,7 +181,7 @@ func TestSizeOfADeviceStays(t *testing.T) {
 }
 
 func TestWriteProtectedDevice(t *testing.T) {
-	device, _ := loopDevice(t, 1<<20, "--read-only")
+	device, _ := peer.LoopDevice(t, 1<<20, "--read-only")
 	g := &blockdev.Graph{}
 	_, err := g.Open(t.Context(), device, blockdev.OpenOptions{Driver: "raw", Mode: blockdev.Mode{Writable: true}})
 	if err == nil || blockdev.Message(err) != "The device is not writable: Permission denied" {
@@ -223,7 +198,7 @@ func TestWriteProtectedDevice(t *testing.T) {
 
 // TestNamesOfDrives: a device is no file, and a file no device.
 func TestNamesOfDrives(t *testing.T) {
-	device, file := loopDevice(t, 1<<20)
+	device, file := peer.LoopDevice(t, 1<<20)
 	g := &blockdev.Graph{}
 	for _, c := range []struct{ name, driver, message string }{
 		{device, "", ""},
