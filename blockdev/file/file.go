@@ -388,9 +388,13 @@ func (n *Node) replace(f *os.File, writable bool) error {
 	return nil
 }
 
-// sameFile makes sure that the name still leads to the file that is open.
+// sameFile makes sure that the name still leads to the file that is open. Of drives some
+// systems cannot tell.
 func (n *Node) sameFile(f *os.File) error {
 	was, err := n.f.Stat()
+	if err != nil && n.fixed {
+		return nil
+	}
 	if err != nil {
 		return n.ioError("reopen", blockdev.NoOffset, err)
 	}
