@@ -54,7 +54,7 @@ func (m mac) isCD(path string) bool {
 	if err != nil {
 		return false
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // nothing was written
 	var size, writable [4]byte
 	if m.control(f, dkGetBlockSize, size[:]) != nil || m.control(f, dkIsWritable, writable[:]) != nil {
 		return false

@@ -53,7 +53,7 @@ func (l linux) isCD(name string) bool {
 	if err != nil {
 		return false
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // nothing was written
 	_, err = l.value(f, cdromDriveStatus, cdCurrentSlot)
 	return err == nil
 }
@@ -69,11 +69,16 @@ func (l linux) open(path string, flags int, driver string) (*os.File, error) {
 		return f, err
 	}
 	// The system opens a disk that is write-protected for writing, too.
-	var protected [4]byte
-	if l.control(f, unix.BLKROGET, protected[:]) != nil || protected == [4]byte{} {
+	if !l.writeProtected(f) {
 		return f, nil
 	}
 	return nil, errors.Join(notWritable(path), f.Close())
+}
+
+// writeProtected tells of a block device if it is; others do not know the question.
+func (l linux) writeProtected(f *os.File) bool {
+	var protected [4]byte
+	return l.control(f, unix.BLKROGET, protected[:]) == nil && protected != [4]byte{}
 }
 
 func notWritable(path string) error {
