@@ -31,15 +31,16 @@ func init() {
 		Name:          "file",
 		Protocol:      true,
 		Prefixes:      []string{"file"},
-		OpenOptions:   openOptions,
+		OpenOptions:   OpenOptions,
 		CreateOptions: createOptions,
 		Open:          open,
 		Create:        create,
 	})
 }
 
-// openOptions are QEMU's. Those without effect here tune how QEMU itself does its I/O.
-var openOptions = blockdev.OptionTable{
+// OpenOptions are QEMU's, for files and for drives of the host. Those without effect here
+// tune how QEMU itself does its I/O.
+var OpenOptions = blockdev.OptionTable{
 	{Name: "filename", Type: blockdev.OptString, Help: "File name of the image"},
 	{Name: "aio", Type: blockdev.OptString, Help: "host AIO implementation (threads, native, io_uring); no effect"},
 	{Name: "aio-max-batch", Type: blockdev.OptInt, Help: "AIO max batch size; no effect"},

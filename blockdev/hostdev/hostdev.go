@@ -34,16 +34,6 @@ func init() {
 	blockdev.Register(cdProtocol(host))
 }
 
-// openOptions are those of QEMU's drivers.
-var openOptions = blockdev.OptionTable{
-	{Name: "filename", Type: blockdev.OptString, Help: "File name of the device"},
-	{Name: "aio", Type: blockdev.OptString, Help: "host AIO implementation (threads, native, io_uring); no effect"},
-	{Name: "aio-max-batch", Type: blockdev.OptInt, Help: "AIO max batch size; no effect"},
-	{Name: "locking", Type: blockdev.OptString, Help: "file locking mode (on/off/auto, default: auto)"},
-	{Name: "pr-manager", Type: blockdev.OptString, Help: "id of persistent reservation manager object; no effect"},
-	{Name: "drop-cache", Type: blockdev.OptBool, Help: "invalidate page cache during live migration; no effect"},
-}
-
 var createOptions = blockdev.OptionTable{
 	{Name: "preallocation", Type: blockdev.OptString, Help: "Preallocation mode (allowed values: off)"},
 }
@@ -54,7 +44,7 @@ func diskProtocol(s system) blockdev.Driver {
 		Protocol:      true,
 		Prefixes:      []string{diskDriver},
 		ProbeName:     func(name string) int { return score(s.identify(name), kindDisk) },
-		OpenOptions:   openOptions,
+		OpenOptions:   file.OpenOptions,
 		CreateOptions: createOptions,
 		ParseFilename: parseFilename(diskDriver),
 		Open: func(_ context.Context, r blockdev.OpenRequest) (blockdev.Node, error) {
@@ -70,7 +60,7 @@ func cdProtocol(s system) blockdev.Driver {
 		Protocol:      true,
 		Prefixes:      []string{cdDriver},
 		ProbeName:     func(name string) int { return score(s.identify(name), kindCD) },
-		OpenOptions:   openOptions,
+		OpenOptions:   file.OpenOptions,
 		ParseFilename: parseFilename(cdDriver),
 		Open: func(_ context.Context, r blockdev.OpenRequest) (blockdev.Node, error) {
 			return openCD(s, r)
