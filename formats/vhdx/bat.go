@@ -10,13 +10,14 @@ import (
 // Section 2.5.1.1: payload block states, the low bits of an entry. Above them are 17
 // reserved bits, and then the place of the block in the file, in MiB.
 const (
-	blockNotPresent = 0
-	blockUndefined  = 1
-	blockZero       = 2
-	blockUnmapped   = 3
-	blockPresent    = 6
-	stateMask       = 7
-	offsetShift     = 20
+	blockNotPresent    = 0
+	blockUndefined     = 1
+	blockZero          = 2
+	blockUnmapped      = 3
+	blockPresent       = 6 // also of a sector bitmap block
+	blockPartlyPresent = 7 // only if there is a parent
+	stateMask          = 7
+	offsetShift        = 20
 )
 
 const (
@@ -66,6 +67,13 @@ func newBAT(file blockdev.Node, name string, region span, m *metadata) (*bat, er
 func (t *bat) place(block int64) (page, at int64) {
 	i := block + block/t.chunkRatio
 	return i / entriesPerPage, i % entriesPerPage * batEntrySize
+}
+
+// bitmapEntry is the entry for the sector bitmap block of a chunk: the page, and where in it.
+func (t *bat) bitmapEntry(chunk int64) (*batPage, int64, error) {
+	i := (chunk+1)*(t.chunkRatio+1) - 1
+	p, err := t.page(i / entriesPerPage)
+	return p, i % entriesPerPage * batEntrySize, err
 }
 
 func (t *bat) page(i int64) (*batPage, error) {

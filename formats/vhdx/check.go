@@ -34,15 +34,46 @@ func (im *Image) Check(ctx context.Context, o blockdev.CheckOptions) (blockdev.C
 		if err == nil && present && !seen.take(span{host, im.used(block)}) {
 			err = im.corrupt("VHDX block %d at %#x overlaps with another", block, host)
 		}
-		if err == nil {
-			continue
-		}
-		res.Corruptions++
-		if o.Report != nil {
-			o.Report(blockdev.Finding{Kind: blockdev.FindingCorruption, Text: fmt.Sprintf("ERROR: %s", blockdev.Message(err))})
+		report(&res, o, err)
+	}
+	if im.meta.hasParent {
+		for chunk := range (im.meta.blocks() + im.meta.chunkRatio() - 1) / im.meta.chunkRatio() {
+			report(&res, o, im.checkBitmap(chunk, seen))
 		}
 	}
 	return res, nil
+}
+
+// report counts an error as a corruption, and tells of it.
+func report(res *blockdev.CheckResult, o blockdev.CheckOptions, err error) {
+	if err == nil {
+		return
+	}
+	res.Corruptions++
+	if o.Report != nil {
+		o.Report(blockdev.Finding{Kind: blockdev.FindingCorruption, Text: fmt.Sprintf("ERROR: %s", blockdev.Message(err))})
+	}
+}
+
+// checkBitmap looks at the sector bitmap block of a chunk, which a chunk with a partially
+// present block must have.
+func (im *Image) checkBitmap(chunk int64, seen usage) error {
+	needed := false
+	for block := chunk * im.meta.chunkRatio(); block < min((chunk+1)*im.meta.chunkRatio(), im.meta.blocks()); block++ {
+		e, err := im.bat.get(block)
+		if err != nil {
+			return err
+		}
+		needed = needed || e&stateMask == blockPartlyPresent
+	}
+	if !needed {
+		return nil
+	}
+	host, err := im.bitmapBlock(chunk)
+	if err == nil && !seen.take(span{host, mib}) {
+		err = im.corrupt("VHDX sector bitmap of chunk %d at %#x overlaps with a block", chunk, host)
+	}
+	return err
 }
 
 // usage remembers which MiB of a file are in use.

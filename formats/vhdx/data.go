@@ -59,22 +59,31 @@ func (im *Image) locate(e uint64, block int64) (host int64, present bool, err er
 		return 0, false, nil
 	case blockPresent:
 	default:
+		if e&stateMask == blockPartlyPresent && im.meta.hasParent {
+			break
+		}
 		return 0, false, im.corrupt("VHDX block %d has the invalid state %d", block, e&stateMask)
 	}
+	host, err = im.place(e, im.used(block), "block", block)
+	return host, err == nil, err
+}
+
+// place is where n bytes lie that the entry e is about; what tells of which kind number i is.
+func (im *Image) place(e uint64, n int64, what string, i int64) (int64, error) {
 	mibs := e >> offsetShift
 	if mibs > maxFileSize/mib {
-		return 0, false, im.corrupt("VHDX block %d lies at %#x MiB", block, mibs)
+		return 0, im.corrupt("VHDX %s %d lies at %#x MiB", what, i, mibs)
 	}
-	at := span{int64(mibs) * mib, im.used(block)}
+	at := span{int64(mibs) * mib, n}
 	if at.end() > im.fileEnd {
-		return 0, false, im.corrupt("VHDX block %d at %#x lies behind the end of the file", block, at.off)
+		return 0, im.corrupt("VHDX %s %d at %#x lies behind the end of the file", what, i, at.off)
 	}
 	for _, r := range im.reserved {
 		if at.overlaps(r) {
-			return 0, false, im.corrupt("VHDX block %d at %#x overlaps with metadata", block, at.off)
+			return 0, im.corrupt("VHDX %s %d at %#x overlaps with metadata", what, i, at.off)
 		}
 	}
-	return at.off, true, nil
+	return at.off, nil
 }
 
 func (im *Image) corrupt(format string, args ...any) error {

@@ -12,8 +12,8 @@
 //
 // The block allocation table (BAT) says of each block of the disk that it is present, and
 // where, or that it reads as zeroes. After every chunk of blocks it has one more entry for
-// a sector bitmap, which only differencing images use; those are refused, as their parents
-// are named by the host's identifiers and paths in ways that no gate could check.
+// a sector bitmap, which only differencing images use: its bits say which sectors of a block
+// are here, and which in the parent (differencing.go, locator.go). Those are only read.
 //
 // # How a change of the table reaches the file
 //

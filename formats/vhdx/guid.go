@@ -3,6 +3,7 @@ package vhdx
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"fmt"
 	"strings"
 )
 
@@ -13,17 +14,34 @@ type guid [16]byte
 // guidOrder says which byte of the notation is stored where.
 var guidOrder = [16]int{3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15}
 
-// mustGUID parses one of the constants below.
-func mustGUID(s string) guid {
+// parseGUID reads the usual notation.
+func parseGUID(s string) (g guid, ok bool) {
 	b, err := hex.DecodeString(strings.ReplaceAll(s, "-", ""))
-	if err != nil || len(b) != 16 {
-		panic("vhdx: bad GUID " + s)
+	if err != nil || len(b) != len(g) {
+		return guid{}, false
 	}
-	var g guid
 	for i, from := range guidOrder {
 		g[i] = b[from]
 	}
+	return g, true
+}
+
+// mustGUID parses one of the constants below.
+func mustGUID(s string) guid {
+	g, ok := parseGUID(s)
+	if !ok {
+		panic("vhdx: bad GUID " + s)
+	}
 	return g
+}
+
+// String is the usual notation, in braces.
+func (g guid) String() string {
+	var b guid
+	for i, to := range guidOrder {
+		b[to] = g[i]
+	}
+	return fmt.Sprintf("{%x-%x-%x-%x-%x}", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
 func newGUID() guid {

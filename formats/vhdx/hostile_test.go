@@ -86,7 +86,7 @@ var hostileImages = []struct {
 	{"block size small", func(d damaged) { copy(d[smallItems:], le32(4096)) }, blockdev.ErrCorrupt, false},
 	{"block size odd", func(d damaged) { copy(d[smallItems:], le32(3*mib)) }, blockdev.ErrCorrupt, false},
 	{"block size huge", func(d damaged) { copy(d[smallItems:], le32(1<<31)) }, blockdev.ErrCorrupt, false},
-	{"differencing", func(d damaged) { d[smallItems+4] |= paramHasParent }, blockdev.ErrNotSupported, false},
+	{"parent without a locator", func(d damaged) { d[smallItems+4] |= paramHasParent }, blockdev.ErrCorrupt, false},
 	{"disk size", func(d damaged) { copy(d[smallItems+8:], le64(64*tib+512)) }, blockdev.ErrLimit, false},
 	{"disk size negative", func(d damaged) { copy(d[smallItems+8:], le64(1<<63)) }, blockdev.ErrLimit, false},
 	{"disk size odd", func(d damaged) { copy(d[smallItems+8:], le64(1000)) }, blockdev.ErrCorrupt, true},
@@ -240,24 +240,27 @@ func TestALogOfInvalidEntriesEnds(t *testing.T) {
 
 // FuzzImage uses images of which nothing is expected but that everything comes back.
 func FuzzImage(f *testing.F) {
-	f.Add(uint32(0), uint64(0), uint32(0), uint64(0), true)
+	for _, differencing := range []bool{false, true} {
+		f.Add(uint32(0), uint64(0), uint32(0), uint64(0), true, differencing)
+		f.Add(uint32(smallBAT+8*smallRatio), uint64(1<<40|blockPresent), uint32(smallMeta+metadataTableSize+4*kib+20), uint64(1<<20), false, differencing)
+	}
 	for i, h := range hostileImages {
 		d := smallImage(f)
 		before := bytes.Clone(d)
 		h.damage(d)
 		for at := range d {
 			if d[at] != before[at] && at+8 <= len(d) {
-				f.Add(uint32(at), binary.LittleEndian.Uint64(d[at:]), uint32(smallBAT+8*(i%4)), uint64(5*mib|blockPresent), i%2 == 0)
+				f.Add(uint32(at), binary.LittleEndian.Uint64(d[at:]), uint32(smallBAT+8*(i%4)), uint64(5*mib|blockPresent), i%2 == 0, i%3 == 0)
 				break
 			}
 		}
 	}
 	for _, at := range []uint32{offEntryLength, offEntryTail, offEntryCount, offEntryLast, entryHeaderSize + offDescPlace} {
-		f.Add(uint32(mib)+at, uint64(1<<40), uint32(0), uint64(0), true)
+		f.Add(uint32(mib)+at, uint64(1<<40), uint32(0), uint64(0), true, false)
 	}
-	base := append(smallImage(f), make([]byte, 2*mib)...)
-	f.Fuzz(func(_ *testing.T, at1 uint32, v1 uint64, at2 uint32, v2 uint64, dirty bool) {
-		d := bytes.Clone(base)
+	bases := map[bool][]byte{false: append(smallImage(f), make([]byte, 2*mib)...), true: differencingImage(f, smallImage(f))}
+	f.Fuzz(func(_ *testing.T, at1 uint32, v1 uint64, at2 uint32, v2 uint64, dirty, differencing bool) {
+		d := bytes.Clone(bases[differencing])
 		set := func(at uint32, v uint64) {
 			if v != 0 {
 				binary.LittleEndian.PutUint64(d[int(at)%(len(d)-8):], v)
@@ -278,18 +281,19 @@ func FuzzImage(f *testing.F) {
 }
 
 func use(m *blocktest.Memory) {
-	im, err := tryOpen(m, writable)
+	mode := blockdev.Mode{Writable: true, Unmap: true, AutoReadOnly: true}
+	n, err := Open(context.Background(), blockdev.OpenRequest{Filename: "test.vhdx", File: m, Mode: mode})
 	if err != nil {
 		return
 	}
-	n := min(im.Size(), 3*mib)
-	buf := make([]byte, n)
-	_, _ = im.ReadAt(buf, 0)
-	_, _ = im.WriteAt(buf[:n/3], n/3)
-	_ = im.WriteZeroes(0, n/2, blockdev.ZeroMayUnmap)
-	_ = im.Discard(0, n/4)
-	if im.meta.blocks() < 1<<16 {
-		_, _ = im.Check(context.Background(), blockdev.CheckOptions{})
+	reach := min(n.Size(), 3*mib)
+	buf := make([]byte, reach)
+	_, _ = n.ReadAt(buf, 0)
+	_, _ = n.WriteAt(buf[:reach/3], reach/3)
+	_ = blockdev.WriteZeroes(n, 0, reach/2, blockdev.ZeroMayUnmap)
+	_ = blockdev.Discard(n, 0, reach/4)
+	if n.Size() < 1<<16*mib {
+		_, _ = n.(blockdev.Checker).Check(context.Background(), blockdev.CheckOptions{})
 	}
-	_ = im.Close()
+	_ = n.Close()
 }

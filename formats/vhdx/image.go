@@ -39,8 +39,24 @@ var (
 )
 
 // Open opens the image in r.File. If its log holds something, that is replayed, for which
-// the image must be opened to be written.
-func Open(_ context.Context, r blockdev.OpenRequest) (*Image, error) {
+// the image must be opened to be written. A differencing image is only read; its parent is
+// not opened: attach it with SetBacking.
+func Open(_ context.Context, r blockdev.OpenRequest) (blockdev.Node, error) {
+	im, err := openImage(r)
+	if err != nil {
+		return nil, err
+	}
+	if !im.meta.hasParent {
+		return im, nil
+	}
+	d, err := openDifferencing(im, r.Mode)
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+func openImage(r blockdev.OpenRequest) (*Image, error) {
 	h, err := readHeaders(r.File, r.Filename)
 	if err != nil {
 		return nil, err

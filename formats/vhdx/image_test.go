@@ -32,7 +32,7 @@ func createIn(t testing.TB, file blockdev.Node, size int64, options blockdev.Opt
 }
 
 func tryOpen(file blockdev.Node, mode blockdev.Mode) (*Image, error) {
-	return Open(context.Background(), blockdev.OpenRequest{Filename: "test.vhdx", File: file, Mode: mode})
+	return openImage(blockdev.OpenRequest{Filename: "test.vhdx", File: file, Mode: mode})
 }
 
 func open(t testing.TB, file blockdev.Node, mode blockdev.Mode) *Image {

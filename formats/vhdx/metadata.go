@@ -38,6 +38,7 @@ type metadata struct {
 	sectorSize     int64
 	physicalSize   int64
 	diskID         guid
+	parent         *locator // nil if there is none
 }
 
 // chunkRatio is how many blocks one sector bitmap block is for, section 2.5.
@@ -49,8 +50,11 @@ func (m *metadata) blocks() int64 { return (m.diskSize + m.blockSize - 1) / m.bl
 // batEntries is how many entries the table needs, with those for sector bitmaps.
 func (m *metadata) batEntries() int64 {
 	n := m.blocks()
-	if n == 0 {
+	switch {
+	case n == 0:
 		return 0
+	case m.hasParent: // each chunk has its sector bitmap, the last one too
+		return (n + m.chunkRatio() - 1) / m.chunkRatio() * (m.chunkRatio() + 1)
 	}
 	return n + (n-1)/m.chunkRatio()
 }
@@ -79,8 +83,8 @@ var items = []item{
 		m.physicalSize = int64(binary.LittleEndian.Uint32(b))
 	}},
 	{itemVirtualDiskID, 16, false, func(m *metadata, b []byte) { m.diskID = guid(b) }},
-	// A parent is refused by hasParent; its locator alone is no reason.
-	{itemParentLocator, 0, false, func(*metadata, []byte) {}},
+	// It has no fixed size, see readLocator.
+	{itemParentLocator, 0, false, nil},
 }
 
 // readMetadata reads the region and checks what it says.
@@ -94,6 +98,7 @@ func readMetadata(file blockdev.Node, name string, region span) (*metadata, erro
 		return nil, blockdev.ErrorAt(blockdev.ErrCorrupt, "open", name, region.off, "VHDX metadata table is damaged")
 	}
 	m := &metadata{}
+	var locator span
 	seen := map[guid]bool{}
 	for i := range n {
 		e := b[offItemFirst+i*itemEntrySize:][:itemEntrySize]
@@ -101,6 +106,9 @@ func readMetadata(file blockdev.Node, name string, region span) (*metadata, erro
 			return nil, blockdev.ErrorAt(blockdev.ErrCorrupt, "open", name, region.off, "VHDX metadata has an item twice")
 		}
 		seen[guid(e)] = true
+		if guid(e) == itemParentLocator {
+			locator = itemSpan(e)
+		}
 		if err := m.readItem(file, name, region, e); err != nil {
 			return nil, err
 		}
@@ -110,13 +118,37 @@ func readMetadata(file blockdev.Node, name string, region span) (*metadata, erro
 			return nil, blockdev.ErrorAt(blockdev.ErrCorrupt, "open", name, region.off, "VHDX metadata lacks a required item")
 		}
 	}
-	return m, m.validate(name)
+	if err := m.validate(name); err != nil || !m.hasParent {
+		return m, err
+	}
+	return m, m.readLocator(file, name, region, locator)
+}
+
+// itemSpan is where in the region the item is that the entry e of the table is about.
+func itemSpan(e []byte) span {
+	return span{int64(binary.LittleEndian.Uint32(e[16:])), int64(binary.LittleEndian.Uint32(e[20:]))}
+}
+
+// readLocator reads the parent locator.
+func (m *metadata) readLocator(file blockdev.Node, name string, region, at span) error {
+	switch {
+	case at.off < metadataTableSize || at.end() > region.len:
+		return blockdev.ErrorAt(blockdev.ErrCorrupt, "open", name, region.off, "VHDX parent locator of %d bytes at %#x is invalid", at.len, at.off)
+	case at.len > maxLocator:
+		return blockdev.ErrorAt(blockdev.ErrLimit, "open", name, region.off, "VHDX parent locator of %d bytes is longer than %d", at.len, maxLocator)
+	}
+	b := make([]byte, at.len)
+	if _, err := file.ReadAt(b, region.off+at.off); err != nil {
+		return err
+	}
+	var err error
+	m.parent, err = decodeLocator(b, name)
+	return err
 }
 
 // readItem reads the item that the entry e of the table is about, section 2.6.1.2.
 func (m *metadata) readItem(file blockdev.Node, name string, region span, e []byte) error {
-	off := int64(binary.LittleEndian.Uint32(e[16:]))
-	length := int64(binary.LittleEndian.Uint32(e[20:]))
+	at := itemSpan(e)
 	flags := binary.LittleEndian.Uint32(e[24:])
 	for _, it := range items {
 		if it.id != guid(e) {
@@ -125,11 +157,11 @@ func (m *metadata) readItem(file blockdev.Node, name string, region span, e []by
 		if it.size == 0 {
 			return nil
 		}
-		if length < it.size || off < metadataTableSize || off+length > region.len {
-			return blockdev.ErrorAt(blockdev.ErrCorrupt, "open", name, region.off, "VHDX metadata item of %d bytes at %#x is invalid", length, off)
+		if at.len < it.size || at.off < metadataTableSize || at.end() > region.len {
+			return blockdev.ErrorAt(blockdev.ErrCorrupt, "open", name, region.off, "VHDX metadata item of %d bytes at %#x is invalid", at.len, at.off)
 		}
 		b := make([]byte, it.size)
-		if _, err := file.ReadAt(b, region.off+off); err != nil {
+		if _, err := file.ReadAt(b, region.off+at.off); err != nil {
 			return err
 		}
 		it.decode(m, b)
@@ -152,8 +184,6 @@ func (m *metadata) validate(name string) error {
 		return blockdev.Errorf(blockdev.ErrLimit, "open", name, "VHDX disk is larger than 64 TiB")
 	case m.diskSize%m.sectorSize != 0:
 		return blockdev.Errorf(blockdev.ErrCorrupt, "open", name, "VHDX disk size %d is not in whole sectors", m.diskSize)
-	case m.hasParent:
-		return blockdev.Errorf(blockdev.ErrNotSupported, "open", name, "VHDX differencing images are not supported")
 	}
 	return nil
 }

@@ -1,8 +1,6 @@
 package vhdx
 
 import (
-	"context"
-
 	"github.com/qmon/qmon/blockdev"
 )
 
@@ -11,14 +9,8 @@ func init() {
 		Name:          "vhdx",
 		Probe:         probe,
 		CreateOptions: createOptionTable,
-		Open: func(ctx context.Context, r blockdev.OpenRequest) (blockdev.Node, error) {
-			im, err := Open(ctx, r)
-			if err != nil {
-				return nil, err
-			}
-			return im, nil
-		},
-		Create: Create,
+		Open:          Open,
+		Create:        Create,
 	})
 }
 

@@ -42,9 +42,10 @@ var (
 )
 
 func openDifferencing(ctx context.Context, r blockdev.OpenRequest, f *footer, size int64) (*differencing, error) {
-	if r.Mode.Writable {
-		return nil, blockdev.Errorf(blockdev.ErrNotSupported, "open", r.Filename, "differencing VHD images can only be read")
+	if r.Mode.Writable && !r.Mode.AutoReadOnly {
+		return nil, blockdev.Errorf(blockdev.ErrReadOnly, "open", r.Filename, "differencing VHD images can only be read")
 	}
+	r.Mode.Writable = false
 	image, err := openDynamic(ctx, r, f, size)
 	if err != nil {
 		return nil, err
