@@ -42,6 +42,20 @@ type Driver struct {
 	FormatFilename func(own Options, children []string) string
 }
 
+// Opener is a Driver.Open of a function that opens a node of a type of its own.
+func Opener[N Node](open func(context.Context, OpenRequest) (N, error)) func(context.Context, OpenRequest) (Node, error) {
+	return func(ctx context.Context, r OpenRequest) (Node, error) { return AsNode(open(ctx, r)) }
+}
+
+// AsNode is n as a Node, which is nil, and no interface of a nil pointer, where there is an
+// error.
+func AsNode[N Node](n N, err error) (Node, error) {
+	if err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
 // Child is a kind of node below another. Options describe it behind its name and a dot
 // ("file.driver"), or name a node of the graph ("file").
 type Child struct {

@@ -30,13 +30,7 @@ func init() {
 	blockdev.Register(blockdev.Driver{
 		Name:  "bochs",
 		Probe: probe,
-		Open: func(ctx context.Context, r blockdev.OpenRequest) (blockdev.Node, error) {
-			im, err := Open(ctx, r)
-			if err != nil {
-				return nil, err
-			}
-			return im, nil
-		},
+		Open:  blockdev.Opener(Open),
 	})
 }
 

@@ -14,14 +14,8 @@ func init() {
 		Name:          "qed",
 		Probe:         probe,
 		CreateOptions: createOptions,
-		Open: func(ctx context.Context, r blockdev.OpenRequest) (blockdev.Node, error) {
-			im, err := Open(ctx, r)
-			if err != nil {
-				return nil, err
-			}
-			return im, nil
-		},
-		Create: Create,
+		Open:          blockdev.Opener(Open),
+		Create:        Create,
 	})
 }
 

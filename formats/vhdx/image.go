@@ -49,11 +49,7 @@ func Open(_ context.Context, r blockdev.OpenRequest) (blockdev.Node, error) {
 	if !im.meta.hasParent {
 		return im, nil
 	}
-	d, err := openDifferencing(im, r.Mode)
-	if err != nil {
-		return nil, err
-	}
-	return d, nil
+	return blockdev.AsNode(openDifferencing(im, r.Mode))
 }
 
 func openImage(r blockdev.OpenRequest) (*Image, error) {

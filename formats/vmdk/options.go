@@ -1,7 +1,6 @@
 package vmdk
 
 import (
-	"context"
 	"path/filepath"
 	"strings"
 
@@ -13,14 +12,8 @@ func init() {
 		Name:          "vmdk",
 		Probe:         probe,
 		CreateOptions: createOptionTable,
-		Open: func(ctx context.Context, r blockdev.OpenRequest) (blockdev.Node, error) {
-			im, err := Open(ctx, r)
-			if err != nil {
-				return nil, err
-			}
-			return im, nil
-		},
-		Create: Create,
+		Open:          blockdev.Opener(Open),
+		Create:        Create,
 	})
 }
 

@@ -68,23 +68,11 @@ func Open(ctx context.Context, r blockdev.OpenRequest) (blockdev.Node, error) {
 	}
 	switch f.kind {
 	case typeFixed:
-		im, err := openFixed(r, f, size)
-		if err != nil {
-			return nil, err
-		}
-		return im, nil
+		return blockdev.AsNode(openFixed(r, f, size))
 	case typeDynamic:
-		im, err := openDynamic(ctx, r, f, size)
-		if err != nil {
-			return nil, err
-		}
-		return im, nil
+		return blockdev.AsNode(openDynamic(ctx, r, f, size))
 	case typeDifferencing:
-		im, err := openDifferencing(ctx, r, f, size)
-		if err != nil {
-			return nil, err
-		}
-		return im, nil
+		return blockdev.AsNode(openDifferencing(ctx, r, f, size))
 	}
 	return nil, blockdev.Errorf(blockdev.ErrNotSupported, "open", r.Filename, "VHD images of type %d are not supported", f.kind)
 }
