@@ -3,6 +3,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -19,6 +21,7 @@ func TestDemo(t *testing.T) {
 	s.monitor("loadvm a")
 	s.expectHello()
 	s.guestCommand("text 0 9 oh")
+	s.changeCDs(dir)
 	s.send("\x01x")
 	if status := s.end(); status != 0 {
 		t.Errorf("exit status %d", status)
@@ -29,6 +32,38 @@ func TestDemo(t *testing.T) {
 	another.expectHello()
 	another.send("\x01x")
 	another.end()
+}
+
+// changeCDs has the built-in guest look at two CDs, and open the tray.
+func (s *session) changeCDs(dir string) {
+	s.t.Helper()
+	image := make([]byte, 32<<10+2048)
+	copy(image[32<<10:], "\x01CD001")
+	copy(image[32<<10+40:], "ONE                             ")
+	for name, size := range map[string]int{"one.iso": len(image), "two.iso": 100 << 10} {
+		if err := os.WriteFile(filepath.Join(dir, name), append(image, make([]byte, size-len(image))...), 0o600); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	expect := func(line, want string) {
+		s.t.Helper()
+		if out := s.guestCommand(line); !strings.Contains(out, want) {
+			s.t.Errorf("%s: %s, want %q", line, out, want)
+		}
+	}
+	expect("cd", "no CD")
+	s.monitor("change ide1-cd0 one.iso raw")
+	expect("cd", "there is a new CD")
+	expect("cd", "CD: 34 KiB, label ONE")
+	s.monitor("change ide1-cd0 two.iso raw")
+	expect("info", "CD: 100 KiB, label ONE")
+	expect("eject", "the tray is open")
+	if out := s.monitor("info block ide1-cd0"); !strings.Contains(out, "tray open") {
+		s.t.Errorf("info block: %s", out)
+	}
+	expect("cd", "no CD")
+	expect("load", "the tray is closed")
+	expect("cd", "CD: 100 KiB")
 }
 
 // guestCommand types at the built-in guest's prompt.

@@ -26,6 +26,8 @@ const demoText = `A small machine starts, on the disk %s. At its prompt, try:
   C-a c, savevm a    Control-A, then c: the (qemu) prompt. Save memory, devices and disk
   C-a c, text 0 9 oh back at the guest: change what you like
   C-a c, loadvm a    all of it is as it was; C-a c goes back to the guest
+  C-a c, change ide1-cd0 FILE raw
+                     another CD, any file; the guest's "cd" says what it is, "eject" opens the tray
   C-a x              end. "qmon -loadvm a" goes on from there, another day
 
 `
@@ -56,7 +58,9 @@ func demo(o *options, out io.Writer) error {
 	}
 	spec := driveopt.New(demoDisk, "", 0)
 	spec.Format = "qcow2"
-	o.drives = append(o.drives, driveArgument{demoDisk, spec})
+	cd := driveopt.New("", "ide", 2)
+	cd.CDROM = true
+	o.drives = append(o.drives, driveArgument{demoDisk, spec}, driveArgument{"", cd})
 	o.bios = builtinGuest
 	fmt.Fprintf(out, demoText, demoDisk)
 	return nil

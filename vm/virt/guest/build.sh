@@ -11,5 +11,5 @@ cd "$here/src"
 "${cross}gcc" -march=rv64imac_zicsr_zifencei -mabi=lp64 -mcmodel=medany -Os -Wall -Wextra -Werror \
 	-ffreestanding -fno-builtin -fno-pic -fno-pie -fno-stack-protector -fno-asynchronous-unwind-tables \
 	-nostdlib -static -no-pie -Wl,--build-id=none -Wl,--no-warn-rwx-segments -Wl,-T,guest.ld \
-	-o "$work/guest.elf" start.S main.c board.c disk.c text.c
+	-o "$work/guest.elf" start.S main.c board.c virtio.c disk.c cd.c text.c
 "${cross}objcopy" -O binary "$work/guest.elf" "$out/guest.bin"

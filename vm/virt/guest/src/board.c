@@ -106,8 +106,8 @@ void wait_for_interrupt(void)
 		u32 source = *PLIC_CLAIM;
 		if (source == UART_IRQ)
 			take_keys();
-		else
-			disk_interrupt(source);
+		else if (device_interrupt(slot_registers(source)) & 2)
+			disk_resized(slot_registers(source));
 		*PLIC_CLAIM = source;
 	}
 }

@@ -24,21 +24,61 @@ void put_hex(u64 v, int digits);
 void power_off(void) __attribute__((noreturn));
 void reboot(void) __attribute__((noreturn));
 
+// virtio.c
+#define SLOTS 8
+#define QUEUE 8
+struct descriptor {
+	u64 addr;
+	u32 length;
+	u16 flags, next;
+};
+// A queue as legacy devices want it: the used ring on a page of its own.
+struct queue {
+	struct descriptor desc[QUEUE];
+	u16 avail_flags, avail_index, avail[QUEUE];
+	u8 gap[4096 - QUEUE * (sizeof(struct descriptor) + 2) - 4];
+	u16 used_flags, used_index;
+	struct {
+		u32 id, length;
+	} used[QUEUE];
+	u8 end[4096 - 4 - QUEUE * 8];
+};
+struct device {
+	u64 registers;
+	u32 version, features, number; // number of the queue
+	struct queue *queue;
+	u16 used; // requests that are complete
+};
+struct part {
+	void *memory;
+	u64 length;
+	int device_writes;
+};
+int device_at(struct device *d, int slot, u32 number);
+void device_init(struct device *d, u32 features, u32 number, struct queue *q);
+void exchange(struct device *d, const struct part *parts, int count);
+u64 device_config(const struct device *d);
+u64 slot_registers(u32 source);
+u32 device_interrupt(u64 registers);
+
 // disk.c
 #define MAX_DISKS 8
 struct disk {
-	u64 registers; // 0: no such disk
-	u32 version, device, features;
+	struct device device;
 	u64 sectors;
 	char serial[21];
-	u16 used; // requests that are complete
 };
 extern struct disk disks[MAX_DISKS];
 extern int disk_count;
 void disk_init(void);
 const char *disk_transfer(struct disk *d, int write, u64 sector, u64 count, void *memory);
 int disk_read_only(const struct disk *d);
-void disk_interrupt(u32 source);
+void disk_resized(u64 registers);
+
+// cd.c
+void cd_init(void);
+void cd_look(void);
+void cd_tray(int open);
 
 // text.c
 int same(const char *a, const char *b);

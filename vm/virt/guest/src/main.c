@@ -29,6 +29,8 @@ static void help(void)
 	    "read  DISK SECTOR COUNT ADDR  sectors into memory\n"
 	    "write DISK SECTOR COUNT ADDR  memory into sectors\n"
 	    "dsum  DISK SECTOR COUNT       CRC-32 of sectors\n"
+	    "cd                            what the CD says\n"
+	    "eject, load                   open and close the CD drive's tray\n"
 	    "peek  ADDR COUNT              memory in hexadecimal\n"
 	    "poke  ADDR VALUE              write a 64-bit word to memory\n"
 	    "sum   ADDR COUNT              CRC-32 of memory\n"
@@ -55,13 +57,13 @@ static void info(void)
 		put(disk_read_only(d) ? "read-only" : "writable");
 		put(d->serial[0] ? ", serial " : ", no serial");
 		put(d->serial);
-		put(d->version == 2 ? ", modern virtio at 0x" : ", legacy virtio at 0x");
-		put_hex(d->registers, 8);
+		put(d->device.version == 2 ? ", modern virtio at 0x" : ", legacy virtio at 0x");
+		put_hex(d->device.registers, 8);
 		put("\n");
 	}
 	if (!disk_count)
 		say("no disks");
-	say("no CD drive");
+	cd_look();
 }
 
 // count adds a second at a time; after loadvm it goes on from where it was saved.
@@ -174,6 +176,9 @@ static void dsum(void)
 	put_sum(sum);
 }
 
+static void eject(void) { cd_tray(1); }
+static void load(void) { cd_tray(0); }
+
 static void peek(void) { dump(values[1], (const u8 *)values[1], values[2]); }
 static void poke(void) { *(volatile u64 *)values[1] = values[2]; }
 static void sum(void) { put_sum(crc32(0, (const void *)values[1], values[2])); }
@@ -188,7 +193,8 @@ static const struct command {
 	{ "show", 3, 2, show },	  { "text", 4, 2, text },   { "read", 5, 4, read },
 	{ "write", 5, 4, write }, { "dsum", 4, 3, dsum },   { "peek", 3, 2, peek },
 	{ "poke", 3, 2, poke },	  { "sum", 3, 2, sum },	    { "off", 1, 0, power_off },
-	{ "reboot", 1, 0, reboot },
+	{ "reboot", 1, 0, reboot }, { "cd", 1, 0, cd_look },  { "eject", 1, 0, eject },
+	{ "load", 1, 0, load },
 };
 
 // split cuts a line into words and returns how many there are; one too many counts.
@@ -287,6 +293,7 @@ void main(const void *tree)
 {
 	board_init(tree);
 	disk_init();
+	cd_init();
 	say("\nqmon's built-in guest. Type help.");
 	prompt();
 }
