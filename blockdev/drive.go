@@ -58,6 +58,7 @@ const (
 func NewDrive(c DriveConfig) *Drive {
 	d := &Drive{}
 	d.config = c
+	d.changes = 1
 	d.idle.L = &d.mu
 	return d
 }

@@ -10,8 +10,10 @@ import (
 type Drives struct{ drivesState }
 
 type drivesState struct {
-	mu  sync.Mutex
-	all []*Drive
+	mu    sync.Mutex
+	all   []*Drive
+	graph *Graph // opens media again, with gate
+	gate  Gate
 }
 
 // Add puts d at the end. ErrExists if the name is taken.

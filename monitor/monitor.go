@@ -81,6 +81,7 @@ func New(c Config) *Monitor {
 	if c.Gate == nil {
 		c.Gate = c.Drives.Gate
 	}
+	c.Machine.Drives().SetOpener(c.Graph, c.Gate)
 	m := &Monitor{config: c, nodes: map[string]*blockdev.Vertex{}}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	for _, group := range [][]Command{

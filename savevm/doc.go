@@ -10,6 +10,10 @@
 // the same tag and the same date. Empty and read-only drives take no part. A writable drive
 // that has no snapshots forbids all of it: all drives or none.
 //
+// The state tells what was in every drive whose medium can be changed, in the description behind
+// the stream, at which QEMU does not look. Load puts these media back: they are opened, and
+// known again by name, size and beginning, before anything changes.
+//
 // # Safety
 //
 // Save gives up nothing before it has everything: an older snapshot of the same tag is

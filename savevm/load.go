@@ -10,8 +10,8 @@ import (
 	"github.com/qmon/qmon/vm"
 )
 
-// Load puts machine and drives back as they were at the snapshot with the tag name. It
-// checks every drive and the whole stream first and changes nothing if one does not fit,
+// Load puts machine and drives back as they were at the snapshot with the tag name, each with
+// the medium that was in it. It checks every drive and the whole stream first and changes nothing if one does not fit,
 // or when ctx is done by then. A machine that ran runs on from there; any other keeps its
 // run state. Call it from any goroutine but the machine's own.
 func Load(ctx context.Context, m *vm.Machine, name string) error {
@@ -24,12 +24,19 @@ func Load(ctx context.Context, m *vm.Machine, name string) error {
 }
 
 // load is Load on the machine's goroutine.
-func load(ctx context.Context, m *vm.Machine, all []disk, tag string) (err error) {
+func load(ctx context.Context, m *vm.Machine, present []disk, tag string) (err error) {
+	plan, err := planMedia(ctx, m, present, tag)
+	if err != nil {
+		return err
+	}
+	// What was planned for, or what it has taken the place of.
+	defer func() { err = both(err, plan.close()) }()
+	all := plan.disks(m, present)
 	found, holder, err := find(all, tag)
 	if err != nil {
 		return err
 	}
-	if err := verify(m); err != nil {
+	if err := verify(m, plan); err != nil {
 		return err
 	}
 	node, err := all[holder].snapshots.OpenSnapshot(found[holder].ID)
@@ -50,7 +57,11 @@ func load(ctx context.Context, m *vm.Machine, all []disk, tag string) (err error
 	m.Stop(vm.StateRestoreVM)
 	m.Drain()
 	resume := drain(all)
+	plan.carryOut()
 	changed, err := restore(m, all, found, stream, into, progressOf(ctx))
+	if !changed {
+		plan.carryOut()
+	}
 	resume()
 	if running && (err == nil || !changed) {
 		err = both(err, m.Start())
@@ -59,9 +70,9 @@ func load(ctx context.Context, m *vm.Machine, all []disk, tag string) (err error
 }
 
 // verify fails if somebody else changed what a medium shows: a directory of the host.
-func verify(m *vm.Machine) error {
+func verify(m *vm.Machine, plan exchanges) error {
 	for _, d := range m.Drives().All() {
-		v := d.Medium()
+		v := plan.medium(d)
 		if v == nil {
 			continue
 		}

@@ -66,6 +66,10 @@ func blocks(m *vm.Machine) []vmstate.Block {
 // contents collects what is to be saved. On the machine's goroutine.
 func contents(m *vm.Machine, was vm.RunState) (vmstate.Contents, error) {
 	c := vmstate.Contents{Machine: m.Config().Type, RAM: blocks(m)}
+	var err error
+	if c.Media, err = media(m); err != nil {
+		return c, err
+	}
 	for _, s := range states(m, was) {
 		fields, err := s.Save()
 		if err != nil {

@@ -1,11 +1,18 @@
 package vmstate
 
-import "path"
+import (
+	"path"
+
+	"github.com/qmon/qmon/blockdev"
+)
 
 // Description is the JSON text at the end of a stream.
 type Description struct {
 	PageSize int64                `json:"page_size"`
 	Devices  []SectionDescription `json:"devices"`
+	// Media are what was in the drives whose medium can be changed. QEMU, which has no place
+	// for them, does not look at the description.
+	Media []blockdev.Medium `json:"media,omitempty"`
 }
 
 // SectionDescription tells what a section consists of.

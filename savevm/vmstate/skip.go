@@ -3,9 +3,24 @@ package vmstate
 import (
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+
+	"github.com/qmon/qmon/blockdev"
 )
+
+// Media reads which media a stream of size bytes in r was written with; none if it does not
+// tell, as QEMU's do not.
+func Media(r io.ReaderAt, size int64) ([]blockdev.Medium, error) {
+	d, err := source{r: r, size: size}.description()
+	if errors.Is(err, errNoDescription) {
+		return nil, nil
+	}
+	return d.Media, err
+}
+
+var errNoDescription = errors.New("the stream has no description")
 
 // skip reads over a section of which only the description tells the length.
 func (p *parser) skip(key sectionKey) error {
@@ -52,7 +67,7 @@ func (s source) description() (Description, error) {
 		err := json.Unmarshal(text, &d)
 		return d, err
 	}
-	return d, fmt.Errorf("the stream has no description")
+	return d, errNoDescription
 }
 
 // checkedLength is length for a description that nobody here made.

@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+
+	"github.com/qmon/qmon/blockdev"
 )
 
 // Contents is a machine's state to be written.
@@ -14,6 +16,7 @@ type Contents struct {
 	Machine  string // type of the machine: "virt"
 	RAM      []Block
 	Sections []Section // in order
+	Media    []blockdev.Medium
 }
 
 // Section is the state of one device to be written.
@@ -78,7 +81,7 @@ func (s *writer) write(c Contents) error {
 	if err := s.ram(c.RAM); err != nil {
 		return err
 	}
-	d := Description{PageSize: pageSize, Devices: []SectionDescription{}}
+	d := Description{PageSize: pageSize, Devices: []SectionDescription{}, Media: c.Media}
 	for _, sec := range c.Sections {
 		if err := s.section(sec, &d); err != nil {
 			return err
