@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/qmon/qmon/formats/internal/lzfse"
 	"github.com/qmon/qmon/formats/internal/readonly"
 )
 
@@ -48,7 +49,8 @@ var decoders = map[kind]func(out, packed []byte) error{
 	kindBzip2: func(out, packed []byte) error {
 		return readonly.Fill(out, bzip2.NewReader(bytes.NewReader(packed)))
 	},
-	kindLZMA: unpackXZ,
+	kindLZFSE: lzfse.Unpack,
+	kindLZMA:  unpackXZ,
 }
 
 var errADC = errors.New("invalid ADC data")

@@ -19,7 +19,7 @@ import (
 const testdata = "../../testdata/dmg"
 
 // names are the images of testdata: one for each way to pack, and the old place of tables.
-var names = []string{"udro.dmg", "udzo.dmg", "udbz.dmg", "udco.dmg", "ulmo.dmg", "resource-fork.dmg"}
+var names = []string{"udro.dmg", "udzo.dmg", "udbz.dmg", "udco.dmg", "ulmo.dmg", "ulfo.dmg", "resource-fork.dmg"}
 
 func TestContents(t *testing.T) { formattest.RunGolden(t, "dmg") }
 
@@ -44,8 +44,8 @@ func TestOtherReadersReadTheSame(t *testing.T) {
 			if got := peer.Run(t, "7z", "e", "-so", image); got != string(want) {
 				t.Errorf("7z reads something else")
 			}
-			if name == "ulmo.dmg" {
-				return // dmg2img knows no LZMA
+			if name == "ulmo.dmg" || name == "ulfo.dmg" {
+				return // dmg2img knows neither LZMA nor LZFSE
 			}
 			out := filepath.Join(t.TempDir(), "disk")
 			peer.Run(t, "dmg2img", "-s", image, out)
@@ -175,7 +175,7 @@ func TestDamagedTablesAreRefused(t *testing.T) {
 
 func TestWhatCannotBeUnpackedIsNotRead(t *testing.T) {
 	for k, want := range map[kind]error{
-		kindLZFSE: blockdev.ErrNotSupported, 0x80000009: blockdev.ErrNotSupported,
+		kindLZFSE: blockdev.ErrCorrupt, 0x80000009: blockdev.ErrNotSupported,
 		kindZlib: blockdev.ErrCorrupt, kindADC: blockdev.ErrCorrupt, kindBzip2: blockdev.ErrCorrupt, kindLZMA: blockdev.ErrCorrupt,
 	} {
 		c := sound

@@ -1,5 +1,5 @@
 """Writes disk images in Apple's format with chunks of each kind. See make.sh."""
-import base64, bz2, hashlib, lzma, random, struct, zlib
+import base64, bz2, hashlib, lzma, random, struct, subprocess, zlib
 
 random.seed(7)
 TEXT = (b"Universal Disk Image Format\n" * 10000)[:256 * 512]
@@ -41,8 +41,12 @@ def adc(data):
     return bytes(out)
 
 
+def lzfse(data):
+    return subprocess.run(["lzfse", "-encode"], input=data, stdout=subprocess.PIPE, check=True).stdout
+
+
 PACK = {
-    RAW: bytes, ADC: adc, ZLIB: lambda d: zlib.compress(d, 9), BZIP2: bz2.compress, LZMA: lzma.compress,
+    RAW: bytes, ADC: adc, ZLIB: lambda d: zlib.compress(d, 9), BZIP2: bz2.compress, LZMA: lzma.compress, LZFSE: lzfse,
     ZERO: lambda d: b"", IGNORE: lambda d: b"",
 }
 
@@ -53,7 +57,7 @@ def crc(data):
 
 def image(name, parts, resource_fork=False):
     """parts: for each blkx table, a list of (kind, data)."""
-    fork, disk, tables = bytearray(), bytearray(), []
+    fork, disk, tables, sums = bytearray(), bytearray(), [], b""
     for part in parts:
         first, chunks, checked = len(disk) // 512, [], bytearray()
         for kind, data in part:
@@ -64,12 +68,13 @@ def image(name, parts, resource_fork=False):
             disk += data
             checked += data if kind != IGNORE else b""
         chunks.append(struct.pack(">IIQQQQ", END, 0, len(disk) // 512 - first, 0, len(fork), 0))
+        sums += struct.pack(">I", zlib.crc32(bytes(checked)))
         tables.append(struct.pack(">4sIQQQII24x", b"mish", 1, first, len(disk) // 512 - first, 0, 520, len(tables))
                       + crc(bytes(checked)) + struct.pack(">I", len(chunks)) + b"".join(chunks))
     meta = forked(tables) if resource_fork else plist(tables)
     places = (len(fork), len(meta), 0, 0) if resource_fork else (0, 0, len(fork), len(meta))
     koly = struct.pack(">4sIIIQQQQQII16x", b"koly", 4, 512, 1, 0, 0, len(fork), places[0], places[1], 1, 1)
-    koly += crc(bytes(fork)) + struct.pack(">QQ120x", *places[2:]) + crc(bytes(disk))
+    koly += crc(bytes(fork)) + struct.pack(">QQ120x", *places[2:]) + crc(sums)
     koly += struct.pack(">IQ12x", 1, len(disk) // 512)
     open(name, "wb").write(bytes(fork) + meta + koly)
     print(hashlib.sha256(disk).hexdigest(), name, file=contents)
@@ -105,4 +110,6 @@ with open("contents.txt", "w") as contents:
     image("udbz.dmg", [[(BZIP2, TEXT), (ZERO, zeroes), (BZIP2, NOISE)]])
     image("udco.dmg", [[(ADC, TEXT), (ZERO, zeroes), (ADC, NOISE[:4096])]])
     image("ulmo.dmg", [[(LZMA, TEXT), (ZERO, zeroes), (LZMA, NOISE)]])
+    # The third is too short for entropy coding: LZVN. Noise is stored as it is.
+    image("ulfo.dmg", [[(LZFSE, TEXT + NOISE[:4096]), (ZERO, zeroes), (LZFSE, NOISE), (LZFSE, TEXT[:512])]])
     image("resource-fork.dmg", [[(ZLIB, TEXT)], [(ZLIB, NOISE)]], resource_fork=True)
