@@ -89,7 +89,7 @@ func set64(off int, v uint64) func([]byte) {
 	return func(b []byte) { binary.LittleEndian.PutUint64(b[off:], v) }
 }
 
-// The cases of QEMU's iotest 078 (CVE-2014-0142, 0147) are among these.
+// The cases of QEMU's iotest 078 (CVE-2014-0142, 0143, 0147) are among these.
 var damages = []formattest.Damage{
 	{Name: "magic", Do: set32(0, 1), Kind: blockdev.ErrFormat, Text: "Image not in Bochs format"},
 	{Name: "type", Do: set32(offType, 1), Kind: blockdev.ErrFormat, Text: "Image not in Bochs format"},

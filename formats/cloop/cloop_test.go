@@ -71,7 +71,7 @@ func setOffset(i int, v uint64) func([]byte) {
 	return func(b []byte) { binary.BigEndian.PutUint64(b[offTable+8*i:], v) }
 }
 
-// The cases of QEMU's iotest 075 are among these.
+// The cases of QEMU's iotest 075 (CVE-2014-0143, 0144) are among these.
 var damages = []formattest.Damage{
 	{Name: "block size 0", Do: set32(offBlockSize, 0), Kind: blockdev.ErrCorrupt, Text: "block_size cannot be zero"},
 	{Name: "block size odd", Do: set32(offBlockSize, 513), Kind: blockdev.ErrCorrupt, Text: "block_size 513 must be a multiple of 512"},

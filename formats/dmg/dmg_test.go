@@ -137,6 +137,7 @@ type hostileImage struct {
 	text  string
 }
 
+// hostileImages has the cases of CVE-2014-0145, lengths and counts of chunks, among others.
 func hostileImages() []hostileImage {
 	with := func(change func(*table)) []byte {
 		c := sound

@@ -45,6 +45,7 @@ func set64(off int, v uint64) func([]byte) {
 	return func(b []byte) { binary.LittleEndian.PutUint64(b[off:], v) }
 }
 
+// The cases of QEMU's iotest 076 (CVE-2014-0142, 0143) are among these.
 var damages = []formattest.Damage{
 	{Name: "magic", Do: set32(0, 0), Kind: blockdev.ErrFormat, Text: "Image not in Parallels format"},
 	{Name: "version", Do: set32(offVersion, 3), Kind: blockdev.ErrFormat, Text: "Image not in Parallels format"},

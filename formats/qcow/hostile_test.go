@@ -50,6 +50,7 @@ func backing(off uint64, n uint32) func([]byte) {
 	}
 }
 
+// The cases of QEMU's iotest 092 (CVE-2014-0222, 0223) are among these.
 var damages = []formattest.Damage{
 	{Name: "magic", Do: set32(0, 0), Kind: blockdev.ErrFormat, Text: "Image not in qcow format"},
 	{Name: "version 0", Do: set32(offVersion, 0), Kind: blockdev.ErrNotSupported, Text: "qcow (v1) does not support qcow version 0"},

@@ -29,6 +29,7 @@ func set64(off int, v uint64) func([]byte) {
 	return func(b []byte) { binary.LittleEndian.PutUint64(b[off:], v) }
 }
 
+// The cases of QEMU's iotest 084 (CVE-2014-0144) are among these.
 var damages = []formattest.Damage{
 	{Name: "signature", Do: set32(offSignature, 1), Kind: blockdev.ErrFormat, Text: "Image not in VDI format (bad signature 00000001)"},
 	{Name: "version 2.1", Do: set32(offVersion, 0x20001), Kind: blockdev.ErrNotSupported, Text: "unsupported VDI image (version 2.1)"},

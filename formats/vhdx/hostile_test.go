@@ -44,6 +44,7 @@ func le16(v uint16) []byte { return binary.LittleEndian.AppendUint16(nil, v) }
 func le32(v uint32) []byte { return binary.LittleEndian.AppendUint32(nil, v) }
 func le64(v uint64) []byte { return binary.LittleEndian.AppendUint64(nil, v) }
 
+// The cases of CVE-2014-0148, block and sector size, are among these.
 var hostileImages = []struct {
 	name   string
 	damage func(d damaged)

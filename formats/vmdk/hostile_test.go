@@ -123,6 +123,8 @@ func TestGrainsThatLieWrong(t *testing.T) {
 
 const textHead = "# Disk DescriptorFile\nversion=1\nCID=12345678\nparentCID=ffffffff\ncreateType=\"monolithicFlat\"\n"
 
+// TestHostileDescriptors has the case of CVE-2022-47951 among others: an extent that is a file
+// of the host which the image's maker has no right to.
 func TestHostileDescriptors(t *testing.T) {
 	for name, c := range map[string]struct {
 		text string

@@ -50,6 +50,7 @@ func byField(size uint64) func([]byte) {
 
 const firstEntry = footerBytes + headerBytes
 
+// The cases of CVE-2014-0142 and 0144, block size and number of entries, are among these.
 var damages = []formattest.Damage{
 	{Name: "cookie", Do: edit(0, 'x'), Kind: blockdev.ErrFormat, Text: "invalid VPC image"},
 	{Name: "checksum", Do: func(b []byte) { b[70]++ }, Kind: blockdev.ErrCorrupt, Text: "Incorrect header checksum"},
