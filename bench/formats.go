@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -23,8 +24,22 @@ var imageFormats = []struct{ driver, options string }{
 	{"vmdk", "subformat=streamOptimized"},
 }
 
+// readFormats are converted from only. Their images are made by the formats' own tools; of
+// dmg there is none.
+var readFormats = []struct {
+	driver string
+	create func(raw, image string) []string // a command line
+}{
+	{"cloop", func(raw, image string) []string {
+		return []string{"create_compressed_fs", "-q", "-B", "65536", raw, image}
+	}},
+	{"bochs", func(raw, image string) []string {
+		return []string{"bximage", "-q", "-func=convert", "-imgmode=growing", raw, image}
+	}},
+}
+
 // formatRows compare conversion to and from every format. Both sides read the same image,
-// which qemu-img made.
+// which qemu-img made, or another tool.
 func (b *bench) formatRows() []row {
 	raw := filepath.Join(b.dir, "formats.raw")
 	var rows []row
@@ -38,7 +53,12 @@ func (b *bench) formatRows() []row {
 		to = append(to, raw)
 		rows = append(rows,
 			b.formatRow("convert raw to "+name, b.needRaw(raw), to),
-			b.formatRow("convert "+name+" to raw", b.needImage(raw, image, to), []string{"-f", f.driver, "-O", "raw", image}))
+			b.formatRow("convert "+name+" to raw", b.needMade(raw, image, slices.Concat([]string{"qemu-img", "convert"}, to, []string{image})), []string{"-f", f.driver, "-O", "raw", image}))
+	}
+	for _, f := range readFormats {
+		image := filepath.Join(b.dir, "in-"+f.driver)
+		rows = append(rows, b.formatRow("convert "+f.driver+" to raw", b.needMade(raw, image, f.create(raw, image)),
+			[]string{"-f", f.driver, "-O", "raw", image}))
 	}
 	return rows
 }
@@ -72,8 +92,8 @@ func (b *bench) needRaw(raw string) func() error {
 	}
 }
 
-// needImage makes an image from the raw disk, once.
-func (b *bench) needImage(raw, image string, convert []string) func() error {
+// needMade makes an image from the raw disk with a command line, once.
+func (b *bench) needMade(raw, image string, create []string) func() error {
 	return func() error {
 		if err := b.needRaw(raw)(); err != nil {
 			return err
@@ -81,7 +101,7 @@ func (b *bench) needImage(raw, image string, convert []string) func() error {
 		if _, err := os.Stat(image); err == nil {
 			return nil
 		}
-		_, err := command("qemu-img", append(append([]string{"convert"}, convert...), image)...)
+		_, err := command(create[0], create[1:]...)
 		return err
 	}
 }
