@@ -67,12 +67,23 @@ func (g *Graph) createFormat(ctx context.Context, d, protocol *Driver, name *fil
 	if err != nil {
 		return err
 	}
+	opened := []*Vertex{file}
 	r.File = file.Node
+	r.CreateFile = func(ctx context.Context, filename string) (Node, error) {
+		v, err := g.createFile(ctx, filename)
+		if err != nil {
+			return nil, err
+		}
+		opened = append(opened, v)
+		return v.Node, nil
+	}
 	if err = clearStart(file.Node, r.Size); err == nil {
 		err = d.Create(ctx, r)
 	}
-	if cerr := file.Unref(); err == nil {
-		err = cerr
+	for _, v := range opened {
+		if cerr := v.Unref(); err == nil {
+			err = cerr
+		}
 	}
 	return err
 }
@@ -88,6 +99,25 @@ func clearStart(n Node, size int64) error {
 		return nil
 	}
 	return WriteZeroes(n, 0, min(startBytes, n.Size()), 0)
+}
+
+// createFile makes an empty file, for data beside the image itself, and opens it.
+func (g *Graph) createFile(ctx context.Context, filename string) (*Vertex, error) {
+	name, err := parseFilename(filename)
+	if err != nil {
+		return nil, err
+	}
+	protocol, err := name.lookup()
+	if err != nil {
+		return nil, err
+	}
+	if protocol.Create == nil {
+		return nil, Errorf(ErrNotSupported, "create", filename, "Protocol driver '%s' does not support image creation", protocol.Name)
+	}
+	if err := protocol.Create(ctx, CreateRequest{Filename: nameForDriver(name), Options: Values{}}); err != nil {
+		return nil, err
+	}
+	return g.open(ctx, name, OpenOptions{Driver: protocol.Name, Mode: Mode{Writable: true, Unmap: true}})
 }
 
 // ProtocolOf is the driver that a file name selects: by its prefix, or else "file".

@@ -126,6 +126,9 @@ type CreateRequest struct {
 	Options Values
 	// Backing, if the image is to have a backing file, as it is to be recorded.
 	Backing Reference
+	// CreateFile makes, or empties, a further file that the image is to keep guest data in,
+	// and opens it. The node is closed once Create has returned.
+	CreateFile func(ctx context.Context, filename string) (Node, error)
 }
 
 var registry = struct {

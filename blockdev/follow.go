@@ -8,7 +8,7 @@ import (
 )
 
 // FollowGate follows every reference to a local file, as the command line does: relative
-// names are relative to the directory of the image that refers. What a reference says is
+// names are relative to the directory of the image that refers, but for those of data files. What a reference says is
 // a plain file name, whatever it looks like; names that look like a description or a
 // protocol are refused, as they were meant to be more than that.
 type FollowGate struct{}
@@ -22,7 +22,8 @@ func (FollowGate) OpenReference(ctx context.Context, g *Graph, ref Reference, o 
 	return g.OpenPlain(ctx, name, o)
 }
 
-// ResolveReference is the path that a reference means, without looking at any file.
+// ResolveReference is the path that a reference means, without looking at any file. QEMU
+// takes the name of a data file as it is, so relative to the working directory.
 func ResolveReference(ref Reference) (string, error) {
 	if len(ref.Name) > MaxFilename {
 		return "", Errorf(ErrLimit, "open", ref.Parent, "reference is longer than %d bytes", MaxFilename)
@@ -35,7 +36,7 @@ func ResolveReference(ref Reference) (string, error) {
 				"reference to '%s' is not followed: an image may name plain files only, not '%s:'", ref.Name, prefix)
 		}
 	}
-	if filepath.IsAbs(ref.Name) {
+	if filepath.IsAbs(ref.Name) || ref.Kind == RefData {
 		return ref.Name, nil
 	}
 	if strings.HasPrefix(ref.Parent, "json:") {

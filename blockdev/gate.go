@@ -15,7 +15,8 @@ const (
 )
 
 // Reference is a file that an image names. Name is the string found inside the image: it
-// is a plain file name, relative to the directory of Parent, and never anything else.
+// is a plain file name, relative to the directory of Parent ([ResolveReference] says more),
+// and never anything else.
 type Reference struct {
 	Kind   ReferenceKind
 	Parent string // file name of the image that refers

@@ -40,6 +40,9 @@ func CreateSnapshot(ctx context.Context, o SnapshotOptions) error {
 				"%s: -95 (Operation not supported)", text)
 		}
 		_, err := s.CreateSnapshot(blockdev.Snapshot{Name: o.Name, Date: time.Now()})
+		if errors.Is(err, blockdev.ErrNotSupported) {
+			return blockdev.Errorf(blockdev.ErrNotSupported, "snapshot", o.Image.label(), "%s: -95 (%s)", text, blockdev.Message(err))
+		}
 		return failed(o, text, err)
 	})
 }

@@ -11,6 +11,8 @@ var amendOptionTable = blockdev.OptionTable{
 	{Name: "backing_file", Type: blockdev.OptString, Help: "File name of a base image"},
 	{Name: "backing_fmt", Type: blockdev.OptString, Help: "Image format of the base image"},
 	{Name: "compat", Type: blockdev.OptString, Help: "Compatibility level (v2 [0.10] or v3 [1.1])"},
+	{Name: "data_file", Type: blockdev.OptString, Help: "File name of an external data file"},
+	{Name: "data_file_raw", Type: blockdev.OptBool, Help: "The external data file must stay valid as a raw image"},
 	{Name: "lazy_refcounts", Type: blockdev.OptBool, Help: "Postpone refcount updates"},
 	{Name: "refcount_bits", Type: blockdev.OptInt, Help: "Width of a reference count entry in bits"},
 	{Name: "size", Type: blockdev.OptSize, Help: "Virtual disk size"},
@@ -21,6 +23,8 @@ type amendment struct {
 	BackingFile   *string `option:"backing_file"`
 	BackingFormat *string `option:"backing_fmt"`
 	Compat        *string `option:"compat"`
+	DataFile      *string `option:"data_file"`
+	DataFileRaw   *bool   `option:"data_file_raw"`
 	LazyRefcounts *bool   `option:"lazy_refcounts"`
 	RefcountBits  *int64  `option:"refcount_bits"`
 	Size          *int64  `option:"size"`
@@ -46,7 +50,7 @@ func (im *Image) Amend(ctx context.Context, o blockdev.AmendOptions) error {
 		return err
 	}
 	for _, step := range []func(*amendment) error{
-		im.upgrade, im.amendRefcountBits, im.amendLazyRefcounts, im.amendSize, im.downgrade,
+		im.upgrade, im.amendRefcountBits, im.amendDataFile, im.amendLazyRefcounts, im.amendSize, im.downgrade,
 	} {
 		if err := step(&a); err != nil {
 			return err
@@ -79,6 +83,10 @@ func (im *Image) validateAmendment(a *amendment) error {
 			"Refcount widths other than 16 bits require compatibility level 1.1 or above (use compat=1.1 or greater)"},
 		{a.BackingFile != nil && *a.BackingFile != h.backingName || a.BackingFormat != nil && *a.BackingFormat != h.backingFormat(),
 			"Cannot amend the backing file\nYou can use 'qemu-img rebase' instead."},
+		{a.DataFile != nil && h.incompatible&incompatDataFile == 0,
+			"data-file can only be set for images that use an external data file"},
+		{a.DataFileRaw != nil && *a.DataFileRaw && h.autoclear&autoclearRawData == 0,
+			"data-file-raw cannot be set on existing images"},
 		{!later && a.LazyRefcounts != nil && *a.LazyRefcounts,
 			"Lazy refcounts only supported with compatibility level 1.1 and above (use compat=1.1 or greater)"},
 	} {
@@ -103,6 +111,34 @@ func (im *Image) amendRefcountBits(a *amendment) error {
 	}
 	w := refWidth(bits.TrailingZeros64(uint64(*a.RefcountBits)))
 	return im.exclusive(func() error { return im.changeRefWidth(a, w) })
+}
+
+// amendDataFile changes what the header says of the data file; the file itself stays.
+func (im *Image) amendDataFile(a *amendment) error {
+	return im.exclusive(func() error {
+		h := *im.hdr
+		if a.DataFileRaw != nil && !*a.DataFileRaw {
+			h.autoclear &^= autoclearRawData
+		}
+		if a.DataFile != nil {
+			var name []byte
+			if *a.DataFile != "" {
+				name = []byte(*a.DataFile)
+			}
+			h.setExtension(extDataFile, name)
+		}
+		if h.autoclear == im.hdr.autoclear && h.dataFile() == im.hdr.dataFile() {
+			return nil
+		}
+		if err := im.commitAll(); err != nil {
+			return err
+		}
+		if err := im.rewriteHeader(&h); err != nil {
+			return err
+		}
+		im.dataRaw.Store(h.autoclear&autoclearRawData != 0)
+		return nil
+	})
 }
 
 func (im *Image) amendLazyRefcounts(a *amendment) error {

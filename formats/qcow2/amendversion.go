@@ -87,6 +87,9 @@ func (im *Image) checkDowngrade() error {
 			return im.refuseAmendment("Internal snapshots prevent downgrade of image")
 		}
 	}
+	if im.external {
+		return im.refuseAmendment("Cannot downgrade an image with a data file")
+	}
 	if im.compression != compressionZlib {
 		found, err := im.hasCompressed()
 		if err != nil {
@@ -124,7 +127,7 @@ func (im *Image) hasCompressed() (found bool, err error) {
 	err = im.eachL1(func(l1 []uint64, _ bool) error {
 		return im.eachTable(l1, func(t *table, _ int64) error {
 			for i := int64(0); i < 1<<im.l2Bits && !found; i++ {
-				found = im.classify(t.entry(i)) == clusterCompressed
+				found = im.entry(t, i).compressed()
 			}
 			return nil
 		})
@@ -167,8 +170,11 @@ func (im *Image) expandZeroes(a *amendment) error {
 	done := int64(0)
 	seen := map[int64]bool{} // tables that several L1 tables share
 	err := im.eachL1(func(l1 []uint64, active bool) error {
+		at := int64(0)
 		err := im.eachTable(l1, func(t *table, i int64) error {
-			a.progress(done+i, total)
+			for ; at <= i; at++ {
+				a.progress(done+at, total)
+			}
 			if seen[t.off] {
 				return nil
 			}
@@ -178,6 +184,9 @@ func (im *Image) expandZeroes(a *amendment) error {
 			}
 			return im.expandTable(t, active)
 		})
+		for ; err == nil && at < int64(len(l1)); at++ {
+			a.progress(done+at, total)
+		}
 		done += int64(len(l1))
 		return err
 	})
@@ -198,18 +207,18 @@ func (im *Image) expandTable(t *table, active bool) error {
 		return im.markCorrupt(t.off, "Preventing invalid write on metadata (overlaps with %s)", what)
 	}
 	for i := int64(0); i < 1<<im.l2Bits; i++ {
-		e := t.entry(i)
-		if k := im.classify(e); k != clusterZero && k != clusterZeroAllocated {
+		e := im.entry(t, i)
+		if !im.readsAsZeroes(e, im.allSubclusters()) {
 			continue
 		}
-		v, err := im.expandEntry(e, int64(users))
+		v, err := im.expandEntry(e, int64(users), t.off, i)
 		if err != nil {
 			return err
 		}
 		if !active || users > 1 {
 			v &^= entryCopied
 		}
-		im.l2Cache.put(t, i, v)
+		im.putEntry(t, i, l2Entry{desc: v})
 		if err := im.makeRoom(); err != nil {
 			return err
 		}
@@ -219,14 +228,14 @@ func (im *Image) expandTable(t *table, active bool) error {
 
 // expandEntry makes the entry that replaces a zero cluster's, in a table that users L1
 // tables refer to.
-func (im *Image) expandEntry(e uint64, users int64) (uint64, error) {
+func (im *Image) expandEntry(e l2Entry, users, l2, index int64) (uint64, error) {
 	old := im.hostClusters(e)
 	if !im.hasBacking() {
 		im.release(old.first, old.count, users, discardOther)
 		return 0, nil
 	}
 	if old.count > 0 {
-		if err := im.checkDataOffset(e, blockdev.NoOffset); err != nil {
+		if err := im.checkDataOffset(e, clusterZeroAllocated, l2, index, blockdev.NoOffset); err != nil {
 			return 0, err
 		}
 		n, err := im.refcount(old.first)
@@ -236,7 +245,7 @@ func (im *Image) expandEntry(e uint64, users int64) (uint64, error) {
 		host := old.first << im.clusterBits
 		if n == uint64(users) && im.notData(host, im.clusterSize) == "" {
 			// Nobody else can see what is in it.
-			return e &^ entryZero, writeZeroData(im.file, host, im.clusterSize)
+			return e.desc &^ entryZero, writeZeroData(im.file, host, im.clusterSize)
 		}
 	}
 	run, err := im.allocate(1, true)

@@ -22,7 +22,8 @@ type table struct {
 	err    error
 }
 
-func (t *table) entry(i int64) uint64 { return binary.BigEndian.Uint64(t.data[i*8:]) }
+// word is the i-th 8-byte word of the table.
+func (t *table) word(i int64) uint64 { return binary.BigEndian.Uint64(t.data[i*8:]) }
 
 // tableCache holds tables of one kind by their offset. Dirty tables stay: only a commit
 // writes, in its order. Eviction happens in trim alone, which a caller must not run
@@ -113,7 +114,7 @@ func (c *tableCache) markDirty(t *table, lo, hi int) {
 	t.lo, t.hi = min(t.lo, lo), max(t.hi, hi)
 }
 
-// put stores an entry of 8 bytes.
+// put stores a word of 8 bytes.
 func (c *tableCache) put(t *table, i int64, v uint64) {
 	binary.BigEndian.PutUint64(t.data[i*8:], v)
 	c.markDirty(t, int(i*8), int(i*8)+8)

@@ -2,7 +2,6 @@ package qcow2
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 
 	"github.com/qmon/qmon/blockdev"
@@ -157,17 +156,18 @@ func (c *checker) countL2(off int64, active bool) error {
 		return err
 	}
 	var next int64
-	for ; len(b) > 0; b = b[8:] {
-		e := binary.BigEndian.Uint64(b)
-		kind := c.im.classify(e)
-		if reserved := c.reservedBits(kind); e&reserved != 0 {
-			c.corrupt("ERROR found l2 entry with reserved bits set: %x", e)
+	t := &table{off: off, data: b}
+	for i := int64(0); i < 1<<c.im.l2Bits; i++ {
+		e := c.im.entry(t, i)
+		if e == (l2Entry{}) {
+			continue
 		}
-		switch kind {
-		case clusterCompressed:
-			c.countCompressed(e, active)
-		case clusterNormal, clusterZeroAllocated:
-			host := int64(e & entryOffset)
+		c.checkEntry(e)
+		switch {
+		case e.compressed():
+			c.countCompressed(e.desc, active)
+		case c.im.stored(e):
+			host := int64(e.desc & entryOffset)
 			if active {
 				c.result.AllocatedClusters++
 				if next != 0 && host != next {
@@ -175,7 +175,9 @@ func (c *checker) countL2(off int64, active bool) error {
 				}
 				next = host + c.im.clusterSize
 			}
-			c.count(host, c.im.clusterSize)
+			if !c.im.external {
+				c.count(host, c.im.clusterSize)
+			}
 			if host&(c.im.clusterSize-1) != 0 {
 				c.corrupt("ERROR offset=%x: Data cluster is not properly aligned; L2 entry corrupted.", host)
 			}
@@ -184,14 +186,25 @@ func (c *checker) countL2(off int64, active bool) error {
 	return nil
 }
 
-func (c *checker) reservedBits(k clusterKind) uint64 {
-	switch {
-	case k == clusterCompressed:
-		return 0
-	case !c.im.v3():
-		return l2Reserved | entryZero
+// checkEntry looks for what no entry may have: reserved bits, and subclusters that are
+// allocated and read as zeroes, or are allocated where there is no storage.
+func (c *checker) checkEntry(e l2Entry) {
+	if e.compressed() {
+		if e.bitmap != 0 {
+			c.corrupt("ERROR compressed cluster %x with non-zero subcluster allocation bitmap, entry=0x%x", e.desc, e.bitmap)
+		}
+		return
 	}
-	return l2Reserved
+	reserved := uint64(l2Reserved)
+	if c.im.extended || !c.im.v3() {
+		reserved |= entryZero
+	}
+	if e.desc&reserved != 0 {
+		c.corrupt("ERROR found l2 entry with reserved bits set: %x", e.desc)
+	}
+	if e.allocated()&e.zeroed() != 0 || e.allocated() != 0 && !c.im.stored(e) {
+		c.corrupt("ERROR found L2 entry with invalid subcluster allocation bitmap: %x %x", e.desc, e.bitmap)
+	}
 }
 
 func (c *checker) countCompressed(e uint64, active bool) {
@@ -323,23 +336,25 @@ func (c *checker) checkCopiedIn(l2 int64, repair bool) error {
 		return err
 	}
 	repair = repair && im.tableOverlap(l2) == ""
+	raw := &table{data: b}
 	for i := int64(0); i < 1<<im.l2Bits; i++ {
-		e := binary.BigEndian.Uint64(b[i*8:])
-		if k := im.classify(e); k != clusterNormal && k != clusterZeroAllocated {
+		e := im.entry(raw, i)
+		if !im.stored(e) || im.external {
 			continue
 		}
-		n, err := im.refcount(int64(e&entryOffset) >> im.clusterBits)
-		if err != nil || (n == 1) == (e&entryCopied != 0) {
+		n, err := im.refcount(int64(e.desc&entryOffset) >> im.clusterBits)
+		if err != nil || (n == 1) == e.owned() {
 			continue
 		}
-		if !c.wrongFlag(repair, "data cluster: l2_entry=%x refcount=%d", e, n) {
+		if !c.wrongFlag(repair, "data cluster: l2_entry=%x refcount=%d", e.desc, n) {
 			continue
 		}
 		t, err := im.l2Cache.get(l2)
 		if err != nil {
 			return err
 		}
-		im.l2Cache.put(t, i, e^entryCopied)
+		e.desc ^= entryCopied
+		im.putEntry(t, i, e)
 	}
 	if !repair {
 		return nil

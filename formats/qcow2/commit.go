@@ -185,6 +185,9 @@ func (im *Image) run(w *writeBack) error {
 		}
 	}
 	// Data and refcounts before the L2 tables that refer to them.
+	if err := im.flushData(); err != nil {
+		return err
+	}
 	if err := im.file.Flush(); err != nil || len(w.l2) == 0 && len(w.l1Writes) == 0 {
 		return err
 	}

@@ -44,17 +44,17 @@ var createOptionTable = blockdev.OptionTable{
 
 // createOptions are the options of Create, decoded.
 type createOptions struct {
-	ClusterSize   int64  `option:"cluster_size"`
-	Compat        string `option:"compat"`
-	Compression   string `option:"compression_type"`
-	DataFile      string `option:"data_file"`
-	DataFileRaw   bool   `option:"data_file_raw"`
-	EncryptFormat string `option:"encrypt.format"`
-	Encryption    bool   `option:"encryption"`
-	ExtendedL2    bool   `option:"extended_l2"`
-	LazyRefcounts bool   `option:"lazy_refcounts"`
-	Preallocation string `option:"preallocation"`
-	RefcountBits  int64  `option:"refcount_bits"`
+	ClusterSize   int64   `option:"cluster_size"`
+	Compat        string  `option:"compat"`
+	Compression   string  `option:"compression_type"`
+	DataFile      *string `option:"data_file"`
+	DataFileRaw   bool    `option:"data_file_raw"`
+	EncryptFormat string  `option:"encrypt.format"`
+	Encryption    bool    `option:"encryption"`
+	ExtendedL2    bool    `option:"extended_l2"`
+	LazyRefcounts bool    `option:"lazy_refcounts"`
+	Preallocation string  `option:"preallocation"`
+	RefcountBits  int64   `option:"refcount_bits"`
 }
 
 // Create makes an image in r.File: a minimal one, which then grows to its size.
@@ -67,10 +67,17 @@ func Create(ctx context.Context, r blockdev.CreateRequest) error {
 	if err != nil {
 		return err
 	}
+	data, err := o.createData(ctx, r)
+	if err != nil {
+		return err
+	}
 	if err := writeEmpty(r.File, h, r.Filename); err != nil {
 		return err
 	}
-	im, err := Open(ctx, blockdev.OpenRequest{Filename: r.Filename, File: r.File, Mode: blockdev.Mode{Writable: true}})
+	im, err := Open(ctx, blockdev.OpenRequest{
+		Filename: r.Filename, File: r.File, Mode: blockdev.Mode{Writable: true},
+		OpenReference: func(context.Context, blockdev.Reference) (blockdev.Node, error) { return data, nil },
+	})
 	if err != nil {
 		return err
 	}
@@ -81,6 +88,17 @@ func Create(ctx context.Context, r blockdev.CreateRequest) error {
 		return err
 	}
 	return im.Close()
+}
+
+// createData makes the external data file, nil if there is to be none.
+func (o *createOptions) createData(ctx context.Context, r blockdev.CreateRequest) (blockdev.Node, error) {
+	if !o.hasDataFile() {
+		return nil, nil
+	}
+	if r.CreateFile == nil {
+		return nil, o.errorf(r, blockdev.ErrNotSupported, "External data files cannot be made here")
+	}
+	return r.CreateFile(ctx, *o.DataFile)
 }
 
 // header makes the header of a new image, or says what is wrong with the options.
@@ -100,13 +118,25 @@ func (o *createOptions) header(r blockdev.CreateRequest) (*header, error) {
 	}
 	if o.Compression == "zstd" {
 		h.compression = compressionZstd
-		h.incompatible = incompatCompression
+		h.incompatible |= incompatCompression
+	}
+	if o.ExtendedL2 {
+		h.incompatible |= incompatExtendedL2
+	}
+	if o.DataFile != nil {
+		h.incompatible |= incompatDataFile
+	}
+	if o.DataFileRaw {
+		h.autoclear = autoclearRawData
 	}
 	if o.version() == 2 {
 		h.version, h.length = 2, headerLengthV2
 	}
 	if r.Backing.Format != "" {
-		h.setExtension(extBackingFormat, []byte(r.Backing.Format))
+		h.extensions = append(h.extensions, extension{extBackingFormat, []byte(r.Backing.Format)})
+	}
+	if o.hasDataFile() {
+		h.extensions = append(h.extensions, extension{extDataFile, []byte(*o.DataFile)})
 	}
 	if h.version >= 3 {
 		h.extensions = append(h.extensions, extension{extFeatureNames, featureTable()})
@@ -116,6 +146,8 @@ func (o *createOptions) header(r blockdev.CreateRequest) (*header, error) {
 	}
 	return h, nil
 }
+
+func (o *createOptions) hasDataFile() bool { return o.DataFile != nil }
 
 func (o *createOptions) version() int { return int(compatVersion(o.Compat)) }
 
@@ -156,7 +188,7 @@ func (o *createOptions) validate(r blockdev.CreateRequest) error {
 			"Parameter 'compression-type' does not accept value '" + o.Compression + "'"},
 		{!powerOfTwo(cs) || cs < 1<<minClusterBits || cs > 1<<maxClusterBits, blockdev.ErrInvalid,
 			"Cluster size must be a power of two between 512 and 2048k"},
-		{o.Preallocation != "" && o.Preallocation != preallocOff && r.Backing.Name != "", blockdev.ErrInvalid,
+		{o.Preallocation != "" && o.Preallocation != preallocOff && r.Backing.Name != "" && !o.ExtendedL2, blockdev.ErrInvalid,
 			"Backing file and preallocation can only be used at the same time if extended_l2 is on"},
 		{v == 2 && o.LazyRefcounts, blockdev.ErrInvalid,
 			"Lazy refcounts only supported with compatibility level 1.1 and above (use version=v3 or greater)"},
@@ -165,10 +197,15 @@ func (o *createOptions) validate(r blockdev.CreateRequest) error {
 			"Different refcount widths than 16 bits require compatibility level 1.1 or above (use version=v3 or greater)"},
 		{v == 2 && o.Compression == "zstd", blockdev.ErrInvalid,
 			"Non-zlib compression type is only supported with compatibility level 1.1 and above (use version=v3 or greater)"},
+		{v == 2 && o.ExtendedL2, blockdev.ErrInvalid,
+			"Extended L2 entries are only supported with compatibility level 1.1 and above (use version=v3 or greater)"},
+		{o.ExtendedL2 && cs < 1<<minExtendedClusterBits, blockdev.ErrInvalid,
+			"Extended L2 entries are only supported with cluster sizes of at least 16384 bytes"},
+		{o.DataFileRaw && !o.hasDataFile(), blockdev.ErrInvalid, "data-file-raw requires data-file"},
+		{o.DataFileRaw && r.Backing.Name != "", blockdev.ErrInvalid, "Backing file and data-file-raw cannot be used at the same time"},
+		{v == 2 && o.hasDataFile(), blockdev.ErrInvalid,
+			"External data files are only supported with compatibility level 1.1 and above (use version=v3 or greater)"},
 		{len(r.Backing.Name) > maxBackingName, blockdev.ErrInvalid, "Backing file name too long"},
-		{o.DataFileRaw && o.DataFile == "", blockdev.ErrInvalid, "data-file-raw requires data-file"},
-		{o.DataFile != "", blockdev.ErrNotSupported, "qcow2 images with external data file are not supported yet"},
-		{o.ExtendedL2, blockdev.ErrNotSupported, "qcow2 images with extended L2 entries are not supported yet"},
 		{o.Encryption || o.EncryptFormat != "", blockdev.ErrNotSupported, "qcow2 images with encryption are not supported yet"},
 	} {
 		if rule.broken {
@@ -194,63 +231,6 @@ func writeEmpty(file blockdev.Node, h *header, name string) error {
 	}
 	_, err = file.WriteAt(b, 0)
 	return err
-}
-
-// preallocate gives the guest range [from, to) host clusters.
-func (im *Image) preallocate(from, to int64, mode string) error {
-	if mode == "" || mode == preallocOff {
-		return nil
-	}
-	for off := from; off < to; {
-		n, err := im.preallocateRun(off, to-off, mode)
-		if err != nil {
-			return err
-		}
-		off += n
-	}
-	if err := im.Flush(); err != nil {
-		return err
-	}
-	return im.extendFile()
-}
-
-// preallocateRun allocates clusters at off. Reserved or written space reads as zeroes
-// because it is written, or because the file is as long as it was and then grown.
-func (im *Image) preallocateRun(off, n int64, mode string) (int64, error) {
-	n = min(n, im.l2Span()-off%im.l2Span())
-	defer im.lockRange(off, n, true)()
-	var a allocation
-	err := im.update(func() error {
-		m, err := im.lookup(im.l1.entries, off, n)
-		if err != nil || m.kind != clusterUnallocated {
-			n = m.len
-			return err
-		}
-		a.guest = off >> im.clusterBits
-		a.run, err = im.allocateGuest(a.guest, (off+m.len-1)>>im.clusterBits+1-a.guest, false)
-		return err
-	})
-	if err != nil || a.run.count == 0 {
-		return n, err
-	}
-	host, length := a.run.first<<im.clusterBits, a.run.count<<im.clusterBits
-	flags := blockdev.ZeroMayUnmap
-	if mode != preallocMetadata {
-		flags = 0
-	}
-	if mode == preallocFull {
-		err = writeZeroData(im.file, host, length)
-	} else {
-		err = zeroFile(im.file, host, length, flags)
-	}
-	if err == nil {
-		err = im.update(func() error { return im.link(a) })
-	}
-	if err != nil {
-		im.abandon(a)
-		return 0, err
-	}
-	return min(n, a.end(im)-off), nil
 }
 
 // zeroFile makes a range of the file read as zeroes. What is past its end does already.
@@ -279,16 +259,3 @@ func writeZeroData(file blockdev.Node, off, n int64) error {
 
 // maxZeroBuffer is how many zeroes are written at once.
 const maxZeroBuffer = 2 << 20
-
-// extendFile makes the file as long as its highest cluster in use, so that nobody who
-// reads preallocated clusters meets its end.
-func (im *Image) extendFile() error {
-	im.mu.RLock()
-	end := im.freeHint << im.clusterBits
-	im.mu.RUnlock()
-	if end <= im.file.Size() {
-		return nil
-	}
-	_, err := im.file.WriteAt([]byte{0}, end-1)
-	return err
-}

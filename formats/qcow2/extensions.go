@@ -14,6 +14,7 @@ const (
 	extBackingFormat = 0xe2792aca
 	extFeatureNames  = 0x6803f857
 	extBitmaps       = 0x23852875
+	extDataFile      = 0x44415441
 	extHeaderSize    = 8
 )
 
@@ -87,6 +88,9 @@ func (h *header) setExtension(kind uint32, data []byte) {
 
 // backingFormat is the recorded format of the backing file, "" if none.
 func (h *header) backingFormat() string { return string(h.extensionData(extBackingFormat)) }
+
+// dataFile is the recorded name of the external data file, "" if none.
+func (h *header) dataFile() string { return string(h.extensionData(extDataFile)) }
 
 // Feature bitmaps, section "Feature name table".
 const (

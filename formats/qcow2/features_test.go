@@ -30,6 +30,9 @@ func TestCreateRefusesInQEMUsWords(t *testing.T) {
 		{"compat=0.10,compression_type=zstd", "Non-zlib compression type is only supported with compatibility level 1.1 and above (use version=v3 or greater)"},
 		{"preallocation=foo", "Parameter 'preallocation' does not accept value 'foo'"},
 		{"data_file_raw=on", "data-file-raw requires data-file"},
+		{"compat=v2,data_file=x", "External data files are only supported with compatibility level 1.1 and above (use version=v3 or greater)"},
+		{"compat=v2,extended_l2=on", "Extended L2 entries are only supported with compatibility level 1.1 and above (use version=v3 or greater)"},
+		{"cluster_size=8k,extended_l2=on", "Extended L2 entries are only supported with cluster sizes of at least 16384 bytes"},
 	} {
 		t.Run(c.options, func(t *testing.T) {
 			o := blockdev.Options{}
@@ -55,7 +58,7 @@ func TestCreateRefusesInQEMUsWords(t *testing.T) {
 }
 
 func TestWhatComesLaterIsRefused(t *testing.T) {
-	for _, o := range []blockdev.Options{{"extended_l2": "on"}, {"encryption": "on"}, {"encrypt.format": "luks"}, {"data_file": "x"}} {
+	for _, o := range []blockdev.Options{{"encryption": "on"}, {"encrypt.format": "luks"}} {
 		v, err := createOptionTable.Parse(o)
 		if err != nil {
 			t.Fatal(err)

@@ -49,6 +49,7 @@ const (
 	compatLazyRefcounts = 1 << 0
 
 	autoclearBitmaps = 1 << 0
+	autoclearRawData = 1 << 1
 )
 
 // Compression types, section "Additional fields".
@@ -260,32 +261,22 @@ func (h *header) validateFeatures(name string) error {
 		return blockdev.ErrorAt(blockdev.ErrNotSupported, "open", name, offCryptMethod,
 			"Unsupported encryption method %d", h.cryptMethod)
 	}
-	for _, f := range []struct {
-		present bool
-		what    string
-	}{
-		{h.cryptMethod != 0, "encryption"},
-		{h.incompatible&incompatDataFile != 0, "external data file"},
-		{h.incompatible&incompatExtendedL2 != 0, "extended L2 entries"},
-	} {
-		if f.present {
-			return blockdev.Errorf(blockdev.ErrNotSupported, "open", name,
-				"qcow2 images with %s are not supported yet", f.what)
-		}
+	if h.cryptMethod != 0 {
+		return blockdev.Errorf(blockdev.ErrNotSupported, "open", name, "qcow2 images with encryption are not supported yet")
+	}
+	if h.incompatible&incompatExtendedL2 != 0 && h.clusterBits < minExtendedClusterBits {
+		return headerError(name, offClusterBits, "Unsupported subcluster size: 2^%d with extended L2 entries", h.clusterBits-subclusterBits)
 	}
 	return nil
 }
 
-func (h *header) l1Needed(size int64) int64 { return l1Needed(size, uint(h.clusterBits)) }
+func (h *header) geometry() l2Geometry {
+	return newL2Geometry(uint(h.clusterBits), h.incompatible&incompatExtendedL2 != 0)
+}
 
-// l1Needed is how many L1 entries a disk of size bytes needs.
-func l1Needed(size int64, clusterBits uint) int64 {
-	shift := clusterBits + (clusterBits - 3) // an entry's coverage: clusters of 8-byte entries
-	n := size >> shift
-	if size&(1<<shift-1) != 0 {
-		n++
-	}
-	return n
+func (h *header) l1Needed(size int64) int64 {
+	g := h.geometry()
+	return g.l1Needed(size)
 }
 
 // encodeFixed is the header without extensions and backing file name.

@@ -33,8 +33,7 @@ var hostileHeaders = []struct {
 	{"refcount order", func(p patched) { p.set32(offRefcountOrder, 7) }, blockdev.ErrCorrupt, "Reference count entry width too large; may not exceed 64 bits", false},
 	{"crypt method", func(p patched) { p.set32(offCryptMethod, 3) }, blockdev.ErrNotSupported, "Unsupported encryption method 3", false},
 	{"encrypted", func(p patched) { p.set32(offCryptMethod, 1) }, blockdev.ErrNotSupported, "qcow2 images with encryption are not supported yet", true},
-	{"extended L2", func(p patched) { p.set64(offIncompatible, incompatExtendedL2) }, blockdev.ErrNotSupported, "qcow2 images with extended L2 entries are not supported yet", true},
-	{"data file", func(p patched) { p.set64(offIncompatible, incompatDataFile) }, blockdev.ErrNotSupported, "qcow2 images with external data file are not supported yet", true},
+	{"data file", func(p patched) { p.set64(offIncompatible, incompatDataFile) }, blockdev.ErrInvalid, "'data-file' is required for this image", true},
 	{"unknown feature", func(p patched) { p.set64(offIncompatible, 1<<5) }, blockdev.ErrNotSupported, "Unsupported qcow2 feature(s): Unknown incompatible feature: 20", false},
 	{"named feature", func(p patched) {
 		p.set64(offIncompatible, 1<<63|1<<5)

@@ -15,15 +15,17 @@ import (
 
 // Image is an opened qcow2 image: a [blockdev.Node].
 type Image struct {
-	name    string
-	file    blockdev.Node
-	mode    blockdev.Mode
-	options openOptions
+	name string
+	file blockdev.Node
+	// data is where guest clusters lie: file, or an external data file.
+	data     blockdev.Node
+	external bool
+	mode     blockdev.Mode
+	options  openOptions
 
 	// What the header fixes for good.
-	clusterBits  uint
+	l2Geometry
 	clusterSize  int64
-	l2Bits       uint // log2 of the entries of an L2 table
 	refBlockBits uint // log2 of the entries of a refcount block
 	refWidth     refWidth
 	compression  uint8
@@ -32,7 +34,8 @@ type Image struct {
 	passDiscard [discardSnapshot + 1]bool
 	writable    atomic.Bool
 	size        atomic.Int64
-	fileEnd     atomic.Int64 // the file is at least this long
+	dataRaw     atomic.Bool  // see raw
+	dataEnd     atomic.Int64 // the data node is at least this long
 	backing     atomic.Pointer[backingNode]
 	inflaters   inflaters
 	deflaters   deflaters
@@ -102,7 +105,7 @@ var (
 )
 
 // Open opens the image in r.File. A backing file is not opened: attach it with SetBacking.
-func Open(_ context.Context, r blockdev.OpenRequest) (*Image, error) {
+func Open(ctx context.Context, r blockdev.OpenRequest) (*Image, error) {
 	o, err := parseOpenOptions(r)
 	if err != nil {
 		return nil, err
@@ -112,6 +115,9 @@ func Open(_ context.Context, r blockdev.OpenRequest) (*Image, error) {
 		return nil, err
 	}
 	im := newImage(r, hdr, o)
+	if err := im.openData(ctx, r); err != nil {
+		return nil, err
+	}
 	if err := im.loadTables(); err != nil {
 		return nil, err
 	}
@@ -127,9 +133,9 @@ func newImage(r blockdev.OpenRequest, hdr *header, o openOptions) *Image {
 	cs := hdr.clusterSize()
 	im := &Image{
 		name: r.Filename, file: r.File, mode: r.Mode, options: o,
-		clusterBits:  uint(hdr.clusterBits),
+		data:         r.File,
+		l2Geometry:   hdr.geometry(),
 		clusterSize:  cs,
-		l2Bits:       uint(hdr.clusterBits) - 3,
 		refBlockBits: uint(hdr.clusterBits) + 3 - uint(hdr.refcountOrder),
 		refWidth:     refWidth(hdr.refcountOrder),
 
@@ -213,6 +219,9 @@ func (im *Image) prepareHeader() error {
 	if im.prepareBitmaps() {
 		autoclear = autoclearBitmaps
 	}
+	if im.external {
+		autoclear |= im.hdr.autoclear & autoclearRawData
+	}
 	if im.hdr.autoclear == autoclear {
 		return nil
 	}
@@ -267,9 +276,6 @@ func (im *Image) setDirty(on bool) error {
 // v3 tells if the image has what version 3 brought.
 func (im *Image) v3() bool { return im.version.Load() >= 3 }
 
-// l1Needed is how many L1 entries a disk of size bytes needs.
-func (im *Image) l1Needed(size int64) int64 { return l1Needed(size, im.clusterBits) }
-
 // Size is the size of the virtual disk.
 func (im *Image) Size() int64 { return im.size.Load() }
 
@@ -283,6 +289,9 @@ func (im *Image) Flush() error {
 	err := im.lost()
 	im.mu.RUnlock()
 	if err != nil {
+		return err
+	}
+	if err := im.flushData(); err != nil {
 		return err
 	}
 	return im.file.Flush()

@@ -22,6 +22,15 @@ func create(t testing.TB, size int64, options blockdev.Options) *blocktest.Memor
 	return m
 }
 
+// companion is the external data file of test images that have one.
+type companion struct{ node blockdev.Node }
+
+func (c companion) create(context.Context, string) (blockdev.Node, error) { return c.node, nil }
+
+func (c companion) open(context.Context, blockdev.Reference) (blockdev.Node, error) {
+	return c.node, nil
+}
+
 func createIn(t testing.TB, file blockdev.Node, size int64, options blockdev.Options, backing blockdev.Reference) {
 	t.Helper()
 	v, err := createOptionTable.Parse(options)

@@ -23,10 +23,16 @@ func (im *Image) Info() (blockdev.ImageInfo, error) {
 		}
 	}
 	fields = append(fields, blockdev.InfoField{Key: "refcount-bits", Value: int64(1) << im.refWidth})
+	if im.external {
+		if name := h.dataFile(); name != "" {
+			fields = append(fields, blockdev.InfoField{Key: "data-file", Value: name})
+		}
+		fields = append(fields, blockdev.InfoField{Key: "data-file-raw", Value: im.raw()})
+	}
 	if im.v3() {
 		fields = append(fields,
 			blockdev.InfoField{Key: "corrupt", Value: corrupt},
-			blockdev.InfoField{Key: "extended-l2", Value: false})
+			blockdev.InfoField{Key: "extended-l2", Value: im.extended})
 	}
 	return blockdev.ImageInfo{
 		ClusterSize:   im.clusterSize,
@@ -67,15 +73,15 @@ func (im *Image) Measure() (required, fullyAllocated int64, err error) {
 	}
 	total := im.clustersFor(size)
 	data = min(data, total)
-	meta := metadataClusters(size, total, im.clusterBits, im.refBlockBits)
+	meta := metadataClusters(size, total, im.l2Geometry, im.refBlockBits)
 	return (meta + data) << im.clusterBits, (meta + total) << im.clusterBits, nil
 }
 
 // metadataClusters is how many clusters the tables of an image take that is fully
 // allocated: header, L1 and L2 tables, refcount table and blocks.
-func metadataClusters(size, data int64, clusterBits, refBlockBits uint) int64 {
-	perTable := int64(1) << (clusterBits - 3)
-	l2 := l1Needed(size, clusterBits)
+func metadataClusters(size, data int64, g l2Geometry, refBlockBits uint) int64 {
+	perTable := int64(1) << (g.clusterBits - 3)
+	l2 := g.l1Needed(size)
 	tables := 1 + l2 + (l2+perTable-1)/perTable
 	var refs int64
 	for {

@@ -1,55 +1,19 @@
 package qcow2
 
-import "github.com/qmon/qmon/blockdev"
+import (
+	"fmt"
 
-// Bits of L1 and L2 entries, section "Cluster mapping".
-const (
-	entryCopied     = 1 << 63
-	entryCompressed = 1 << 62
-	entryZero       = 1 << 0
-	entryOffset     = 0x00fffffffffffe00
-	l1Reserved      = 0x7f000000000001ff
-	l2Reserved      = 0x3f000000000001fe
+	"github.com/qmon/qmon/blockdev"
 )
-
-// clusterKind says how a guest cluster is stored.
-type clusterKind uint8
-
-const (
-	clusterUnallocated clusterKind = iota
-	clusterZero                    // reads as zeroes, no storage
-	clusterZeroAllocated
-	clusterNormal
-	clusterCompressed
-)
-
-// classify tells the kind of cluster an L2 entry describes.
-func (im *Image) classify(e uint64) clusterKind {
-	switch {
-	case e&entryCompressed != 0:
-		return clusterCompressed
-	case im.v3() && e&entryZero != 0:
-		if e&entryOffset != 0 {
-			return clusterZeroAllocated
-		}
-		return clusterZero
-	case e&entryOffset != 0:
-		return clusterNormal
-	}
-	return clusterUnallocated
-}
 
 // mapping says how a run of guest bytes is stored.
 type mapping struct {
 	kind  clusterKind
-	len   int64  // bytes from the offset asked for
-	host  int64  // where the first of them is: normal and allocated zero clusters
-	owned bool   // the clusters, and the L2 table, are used by nobody else: write in place
-	entry uint64 // the first cluster's L2 entry
+	len   int64   // bytes from the offset asked for
+	host  int64   // where the first of them is, in the data node, if there is plain storage
+	owned bool    // the clusters, and the L2 table, are used by nobody else: write in place
+	entry l2Entry // of the first cluster
 }
-
-// l2Span is how many guest bytes one L1 entry covers.
-func (im *Image) l2Span() int64 { return im.clusterSize << im.l2Bits }
 
 // lookup finds how the guest bytes at off are stored, at most n, according to an L1 table.
 // The result is cut at the end of an L2 table. mu is held, shared at least.
@@ -69,47 +33,82 @@ func (im *Image) lookup(l1 []uint64, off, n int64) (mapping, error) {
 	}
 	first := off >> im.clusterBits & (1<<im.l2Bits - 1)
 	in := off & (im.clusterSize - 1)
-	e := t.entry(first)
-	m := mapping{kind: im.classify(e), entry: e, len: im.clusterSize - in}
-	step := uint64(0)
-	switch m.kind {
-	case clusterNormal, clusterZeroAllocated:
-		if err := im.checkDataOffset(e, off); err != nil {
+	e := im.entry(t, first)
+	sub := int(in >> im.subBits)
+	m := mapping{kind: im.kind(e, sub), entry: e}
+	switch {
+	case m.kind == clusterInvalid:
+		return mapping{}, im.corrupt("map", t.off+first<<im.entryShift, "Invalid cluster entry found (L2 offset: %s, L2 index: %s)", cHex(t.off), cHex(first))
+	case m.kind == clusterCompressed:
+		m.len = min(im.clusterSize-in, n)
+		return m, nil
+	case m.kind.stored():
+		if err := im.checkDataOffset(e, m.kind, t.off, first, off); err != nil {
 			return mapping{}, err
 		}
-		m.host = int64(e&entryOffset) + in
-		m.owned = e&l1[i1]&entryCopied != 0
-		step = uint64(im.clusterSize)
-	case clusterCompressed:
-		m.len = min(m.len, n)
-		return m, nil
+		m.host = int64(e.desc&entryOffset) + in
+		m.owned = e.desc&l1[i1]&entryCopied != 0
 	}
-	for i := first + 1; i < 1<<im.l2Bits && m.len < n; i++ {
-		if e += step; t.entry(i) != e {
-			break
-		}
-		m.len += im.clusterSize
-	}
-	m.len = min(m.len, n)
+	m.len = min(im.runLength(t, first, in, n), n)
 	return m, nil
+}
+
+// runLength is how many bytes, from byte in of cluster i on, are stored as the first one
+// is and, if they are stored, follow one another: n, or the length up to where that ends.
+func (im *Image) runLength(t *table, i, in, n int64) int64 {
+	e := im.entry(t, i)
+	sub := int(in >> im.subBits)
+	kind := im.kind(e, sub)
+	length := -in & (im.subSize() - 1)
+	if length == 0 {
+		length = im.subSize()
+	}
+	for {
+		same := im.sameKind(e, sub, kind)
+		length += int64(same-1) << im.subBits
+		if i++; sub+same < im.subclusters || length >= n || i == 1<<im.l2Bits {
+			return length
+		}
+		next := im.entry(t, i)
+		if kind.stored() && next.desc != e.desc+uint64(im.clusterSize) || im.kind(next, 0) != kind {
+			return length
+		}
+		e, sub = next, 0
+		length += im.subSize()
+	}
+}
+
+// cHex is a number as C's %#x prints it: zero has no prefix.
+func cHex(n int64) string {
+	if n == 0 {
+		return "0"
+	}
+	return fmt.Sprintf("%#x", uint64(n))
 }
 
 // l2Table returns the L2 table that an L1 entry points to.
 func (im *Image) l2Table(l1Entry uint64, index int64) (*table, error) {
 	off := int64(l1Entry & entryOffset)
 	if off&(im.clusterSize-1) != 0 {
-		return nil, im.corrupt("map", im.l1.off+8*index, "L2 table offset %#x unaligned (L1 index: %#x)", off, index)
+		return nil, im.corrupt("map", im.l1.off+8*index, "L2 table offset %s unaligned (L1 index: %s)", cHex(off), cHex(index))
 	}
 	return im.l2Cache.get(off)
 }
 
-func (im *Image) checkDataOffset(e uint64, guest int64) error {
-	if host := e & entryOffset; host&uint64(im.clusterSize-1) != 0 {
-		kind := "Cluster allocation"
-		if e&entryZero != 0 {
-			kind = "Preallocated zero cluster"
+// checkDataOffset checks the storage of the guest cluster at guest, entry index of the L2
+// table at l2.
+func (im *Image) checkDataOffset(e l2Entry, k clusterKind, l2, index, guest int64) error {
+	host := int64(e.desc & entryOffset)
+	if host&(im.clusterSize-1) != 0 {
+		what := "Cluster allocation"
+		if k == clusterZeroAllocated {
+			what = "Preallocated zero cluster"
 		}
-		return im.corrupt("map", int64(host), "%s offset %#x unaligned (guest offset: %#x)", kind, host, guest)
+		return im.corrupt("map", l2+index<<im.entryShift, "%s offset %s unaligned (L2 offset: %s, L2 index: %s)", what, cHex(host), cHex(l2), cHex(index))
+	}
+	if start := guest &^ (im.clusterSize - 1); im.external && host != start {
+		return im.corrupt("map", l2+index<<im.entryShift,
+			"External data file host cluster offset %s does not match guest cluster offset: %s, L2 index: %s)", cHex(host), cHex(start), cHex(index))
 	}
 	return nil
 }
@@ -136,17 +135,17 @@ func (im *Image) mapExtent(l1 []uint64, off, n int64) (blockdev.Extent, error) {
 	im.l2Cache.trim()
 	e := blockdev.Extent{Len: m.len}
 	switch m.kind {
-	case clusterUnallocated:
+	case clusterUnallocated, clusterReserved:
 		e.Kind = blockdev.ExtentUnallocated
 	case clusterZero:
 		e.Kind = blockdev.ExtentZero
 	case clusterZeroAllocated:
-		e.Kind, e.Allocated, e.Node, e.Host = blockdev.ExtentZero, true, im.file, m.host
+		e.Kind, e.Allocated, e.Node, e.Host = blockdev.ExtentZero, true, im.data, m.host
 	case clusterCompressed:
-		c := im.compressedExtent(m.entry)
+		c := im.compressedExtent(m.entry.desc)
 		e.Kind, e.Allocated, e.Compressed, e.Node, e.Host = blockdev.ExtentOpaque, true, true, im.file, c.off
 	case clusterNormal:
-		e.Node, e.Host, e.Allocated = im.file, m.host, true
+		e.Node, e.Host, e.Allocated = im.data, m.host, true
 		inFile := im.inFile(m.host, m.len)
 		if inFile == 0 {
 			// The file ends before: it was never written, so it reads as zeroes.
@@ -158,12 +157,15 @@ func (im *Image) mapExtent(l1 []uint64, off, n int64) (blockdev.Extent, error) {
 	return e, nil
 }
 
-// inFile is how many of n bytes at host the file has.
+// raw tells if the external data file is to be a valid raw image of the disk.
+func (im *Image) raw() bool { return im.external && im.dataRaw.Load() }
+
+// inFile is how many of n bytes at host the data node has.
 func (im *Image) inFile(host, n int64) int64 {
-	end := im.fileEnd.Load()
+	end := im.dataEnd.Load()
 	if host+n > end {
-		end = im.file.Size()
-		im.fileEnd.Store(end)
+		end = im.data.Size()
+		im.dataEnd.Store(end)
 	}
 	return min(max(end-host, 0), n)
 }

@@ -27,23 +27,37 @@ func (d disk) clone() disk {
 // machine is an image beside its model.
 type machine struct {
 	file      *blocktest.Memory
+	data      *blocktest.Memory // the external data file, nil for none
 	image     *Image
 	backing   *blocktest.Memory
 	model     disk
 	snapshots map[string]disk // by ID
 	version   int
 	cluster   int
+	extended  bool
+	raw       bool // the data file is
 }
 
 // drawMachine makes an image of random options, perhaps over a backing file.
 func drawMachine(t *rapid.T) *machine {
 	m := &machine{file: &blocktest.Memory{}, snapshots: map[string]disk{}, version: rapid.IntRange(2, 3).Draw(t, "version")}
 	m.cluster = 512 << rapid.IntRange(0, 4).Draw(t, "cluster")
+	m.extended = m.version == 3 && rapid.IntRange(0, 2).Draw(t, "extended") == 0
+	if m.extended {
+		m.cluster = 1 << minExtendedClusterBits << rapid.IntRange(0, 1).Draw(t, "extended cluster")
+	}
 	options := blockdev.Options{"cluster_size": fmt.Sprint(m.cluster), "compat": fmt.Sprintf("v%d", m.version)}
 	if m.version == 3 {
 		options["refcount_bits"] = fmt.Sprint(1 << rapid.IntRange(2, 6).Draw(t, "refcount order"))
 		options["compression_type"] = rapid.SampledFrom(compressions).Draw(t, "compression")
 		options["lazy_refcounts"] = rapid.SampledFrom([]string{"on", "off"}).Draw(t, "lazy")
+	}
+	if m.extended {
+		options["extended_l2"] = "on"
+	}
+	if m.version == 3 && rapid.IntRange(0, 3).Draw(t, "external") == 0 {
+		m.data = &blocktest.Memory{}
+		options["data_file"] = "test.data"
 	}
 	var ref blockdev.Reference
 	size := rapid.IntRange(1, 300).Draw(t, "sectors") * sectorSize
@@ -51,12 +65,20 @@ func drawMachine(t *rapid.T) *machine {
 		ref = blockdev.Reference{Name: "base.raw", Format: "raw"}
 		m.backing = blocktest.NewMemory(pattern(99, rapid.IntRange(1, 300).Draw(t, "backing sectors")*sectorSize))
 		m.model.backing = m.backing.Bytes()
+	} else if m.data != nil && rapid.Bool().Draw(t, "raw") {
+		m.raw = true
+		options["data_file_raw"] = "on"
+	}
+	if m.backing == nil || m.extended {
+		options["preallocation"] = rapid.SampledFrom(preallocations).Draw(t, "preallocation")
 	}
 	v, err := createOptionTable.Parse(options)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := Create(context.Background(), blockdev.CreateRequest{Filename: "test.qcow2", Size: int64(size), File: m.file, Options: v, Backing: ref}); err != nil {
+	if err := Create(context.Background(), blockdev.CreateRequest{
+		Filename: "test.qcow2", Size: int64(size), File: m.file, Options: v, Backing: ref, CreateFile: companion{m.data}.create,
+	}); err != nil {
 		t.Fatal(err)
 	}
 	m.model.data = make([]byte, size)
@@ -67,7 +89,9 @@ func drawMachine(t *rapid.T) *machine {
 
 func (m *machine) open(t *rapid.T) {
 	var err error
-	m.image, err = Open(context.Background(), blockdev.OpenRequest{Filename: "test.qcow2", File: m.file, Mode: writable})
+	m.image, err = Open(context.Background(), blockdev.OpenRequest{
+		Filename: "test.qcow2", File: m.file, Mode: writable, OpenReference: companion{m.data}.open,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,12 +119,23 @@ func (m *machine) Write(t *rapid.T) {
 	must(t, err)
 }
 
+// needsInternal passes over what images with an external data file cannot do.
+func (m *machine) needsInternal(t *rapid.T) {
+	if m.data != nil {
+		t.Skip("external data file")
+	}
+}
+
 // WriteCompressed writes one cluster, unless it has storage.
 func (m *machine) WriteCompressed(t *rapid.T) {
+	m.needsInternal(t)
 	off := rapid.IntRange(0, (len(m.model.data)-1)/m.cluster).Draw(t, "cluster") * m.cluster
-	e, err := m.image.Map(int64(off), 1)
+	m.image.mu.RLock()
+	e, err := m.image.entryAt(int64(off))
+	stored := e.compressed() || m.image.stored(e)
+	m.image.mu.RUnlock()
 	must(t, err)
-	if e.Allocated {
+	if stored {
 		t.Skip("has storage")
 	}
 	p := compressible(rapid.IntRange(0, 1<<20).Draw(t, "seed"), min(m.cluster, len(m.model.data)-off))
@@ -125,6 +160,10 @@ func (m *machine) Discard(t *rapid.T) {
 	if m.version == 2 && m.backing != nil {
 		return
 	}
+	if m.raw {
+		clear(m.model.data[off : off+n])
+		return
+	}
 	start := (off + m.cluster - 1) / m.cluster * m.cluster
 	end := (off + n) / m.cluster * m.cluster
 	if off+n == len(m.model.data) {
@@ -138,6 +177,7 @@ func (m *machine) Discard(t *rapid.T) {
 func (m *machine) Flush(t *rapid.T) { must(t, m.image.Flush()) }
 
 func (m *machine) WriteVMState(t *rapid.T) {
+	m.needsInternal(t)
 	off := rapid.IntRange(0, 40*m.cluster).Draw(t, "off")
 	p := pattern(rapid.IntRange(0, 1<<20).Draw(t, "seed"), rapid.IntRange(1, 3*m.cluster).Draw(t, "n"))
 	if short := off + len(p) - len(m.model.vmState); short > 0 {
@@ -149,11 +189,13 @@ func (m *machine) WriteVMState(t *rapid.T) {
 }
 
 func (m *machine) DiscardVMState(t *rapid.T) {
+	m.needsInternal(t)
 	m.model.vmState = nil
 	must(t, m.image.DiscardVMState())
 }
 
 func (m *machine) Snapshot(t *rapid.T) {
+	m.needsInternal(t)
 	if len(m.snapshots) > 5 {
 		t.Skip("enough snapshots")
 	}
@@ -218,6 +260,9 @@ func (m *machine) Abandon(t *rapid.T) {
 // Check compares everything with the model.
 func (m *machine) Check(t *rapid.T) {
 	compareDisk(t, "present", m.image, m.model)
+	if m.raw && !bytes.Equal(m.data.Bytes(), m.model.data) {
+		t.Fatal("the raw data file holds something else than the disk")
+	}
 	for id, model := range m.snapshots {
 		n, err := m.image.OpenSnapshot(id)
 		must(t, err)
@@ -248,6 +293,9 @@ func compareDisk(t *rapid.T, what string, n interface {
 		if got[i] != model.data[i] {
 			t.Fatalf("%s: byte %#x is %#x, want %#x", what, i, got[i], model.data[i])
 		}
+	}
+	if im, ok := n.(*Image); ok && im.external {
+		return
 	}
 	state := make([]byte, len(model.vmState)+100)
 	_, err = n.ReadVMState(state, 0)

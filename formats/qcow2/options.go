@@ -9,6 +9,7 @@ import (
 func init() {
 	blockdev.Register(blockdev.Driver{
 		Name:          "qcow2",
+		Children:      []blockdev.Child{{Name: "file"}, {Name: dataChild}},
 		Probe:         probe,
 		OpenOptions:   openOptionTable,
 		CreateOptions: createOptionTable,

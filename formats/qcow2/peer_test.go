@@ -100,6 +100,7 @@ func TestRandomImagesOfQEMU(t *testing.T) {
 		"cluster_size=512,refcount_bits=64", "refcount_bits=2", "cluster_size=2k,refcount_bits=4", "cluster_size=8k,refcount_bits=8",
 		"cluster_size=16k,refcount_bits=32", "cluster_size=64k", "cluster_size=128k,lazy_refcounts=on", "cluster_size=1M,refcount_bits=64", "cluster_size=2M,refcount_bits=8",
 		"cluster_size=32k,compression_type=zstd", "cluster_size=256k", "cluster_size=512k", "cluster_size=64k,preallocation=metadata",
+		"extended_l2=on", "extended_l2=on,cluster_size=16k", "extended_l2=on,cluster_size=2M,compression_type=zstd", "extended_l2=on,cluster_size=32k",
 	} {
 		if i >= seeds(100) {
 			break
@@ -193,7 +194,12 @@ func TestModelAgreesWithQEMU(t *testing.T) {
 		if m.backing != nil {
 			must(rt, os.WriteFile(filepath.Join(dir, "base.raw"), m.backing.Bytes(), 0o600))
 		}
-		if out, err := exec.Command("qemu-img", "check", "-f", "qcow2", image).CombinedOutput(); err != nil {
+		if m.data != nil {
+			must(rt, os.WriteFile(filepath.Join(dir, "test.data"), m.data.Bytes(), 0o600))
+		}
+		check := exec.Command("qemu-img", "check", "-f", "qcow2", image)
+		check.Dir = dir // the data file's name is relative to it
+		if out, err := check.CombinedOutput(); err != nil {
 			rt.Fatalf("%v\n%s", err, out)
 		}
 		qemuReads(rt, image, m.model.data)
@@ -207,7 +213,9 @@ func TestModelAgreesWithQEMU(t *testing.T) {
 func qemuReads(t *rapid.T, image string, want []byte, options ...string) {
 	raw := image + ".raw"
 	args := append([]string{"convert", "-f", "qcow2", "-O", "raw"}, options...)
-	if out, err := exec.Command("qemu-img", append(args, image, raw)...).CombinedOutput(); err != nil {
+	convert := exec.Command("qemu-img", append(args, image, raw)...)
+	convert.Dir = filepath.Dir(image)
+	if out, err := convert.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	got, err := os.ReadFile(raw)

@@ -58,11 +58,11 @@ func (im *Image) readMapped(v view, m mapping, p []byte, off int64) error {
 		n := im.inFile(m.host, int64(len(p)))
 		clear(p[n:])
 		im.raise(blockdev.EventReadAIO)
-		_, err := im.file.ReadAt(p[:n], m.host)
+		_, err := im.data.ReadAt(p[:n], m.host)
 		return err
 	case clusterCompressed:
-		return im.readCompressed(m.entry, p, off&(im.clusterSize-1))
-	case clusterUnallocated:
+		return im.readCompressed(m.entry.desc, p, off&(im.clusterSize-1))
+	case clusterUnallocated, clusterReserved:
 		return im.readBacking(v, p, off)
 	}
 	clear(p)

@@ -27,9 +27,11 @@ func (im *Image) Resize(size int64, o blockdev.ResizeOptions) error {
 		return err
 	}
 	if size > old {
-		return im.preallocate(old, size, o.Preallocation)
+		if err := im.preallocate(old, size, o.Preallocation); err != nil {
+			return err
+		}
 	}
-	return nil
+	return im.fitDataFile(size)
 }
 
 // resize changes the size in the header after, or before, what lies behind the end is
@@ -79,14 +81,8 @@ func (im *Image) dropAndCommit(size int64) error {
 // and the part of a backing file that the disk did not reach.
 func (im *Image) zeroNewSpace(old, size int64) error {
 	if in := old & (im.clusterSize - 1); in != 0 {
-		m, err := im.lookup(im.l1.entries, old, im.clusterSize-in)
-		if err != nil {
+		if err := im.zeroTail(old); err != nil {
 			return err
-		}
-		if m.kind != clusterZero && m.kind != clusterZeroAllocated && m.kind != clusterUnallocated || im.backingEnd() > old {
-			if err := im.zeroTail(old, m); err != nil {
-				return err
-			}
 		}
 		old += im.clusterSize - in
 	}
@@ -106,16 +102,21 @@ func (im *Image) zeroNewSpace(old, size int64) error {
 // how many. Version 2 has no other way than to write them.
 func (im *Image) hideBacking(off, n int64) (int64, error) {
 	if im.v3() {
-		first := off >> im.clusterBits & (1<<im.l2Bits - 1)
-		hide := func(e uint64, _ bool) (uint64, bool) { return entryZero, e == 0 }
-		return n, im.changeEntries(off/im.l2Span(), first, n, hide, discardOther)
+		hide := func(e l2Entry, _ bool, set uint32) (l2Entry, bool) {
+			if e.compressed() {
+				return e, false
+			}
+			set &^= im.held(e) | e.zeroed()
+			return im.withZeroes(e, set), set != 0 && !im.readsAsZeroes(e, set)
+		}
+		return n, im.changeEntries(off, off+n<<im.clusterBits, hide, discardOther)
 	}
 	run, err := im.allocateGuest(off>>im.clusterBits, n, false)
 	if err != nil {
 		return 0, err
 	}
 	if err = writeZeroData(im.file, run.first<<im.clusterBits, run.count<<im.clusterBits); err == nil {
-		err = im.link(allocation{guest: off >> im.clusterBits, run: run})
+		err = im.link(im.filled(off>>im.clusterBits, run))
 	}
 	if err != nil {
 		im.giveBack(run)
@@ -123,31 +124,89 @@ func (im *Image) hideBacking(off, n int64) (int64, error) {
 	return run.count, err
 }
 
-// zeroTail rewrites the cluster that the disk ends in at old, with zeroes behind the end.
-func (im *Image) zeroTail(old int64, m mapping) error {
-	in := old & (im.clusterSize - 1)
-	if m.inPlace() {
-		_, err := im.file.WriteAt(make([]byte, im.clusterSize-in), m.host)
-		return err
+// filled is the allocation of clusters that get data in all of their subclusters.
+func (im *Image) filled(guest int64, run clusterRun) allocation {
+	a := allocation{guest: guest, run: run}
+	a.from, a.to = guest<<im.clusterBits, a.end(im)
+	return a
+}
+
+// zeroTail makes what the last cluster of the disk holds behind its end at old read as
+// zeroes: subclusters by their flags, the rest by writing.
+func (im *Image) zeroTail(old int64) error {
+	end := (old + im.clusterSize - 1) &^ (im.clusterSize - 1)
+	if sub := (old + im.subSize() - 1) &^ (im.subSize() - 1); sub < end && im.extended {
+		e, err := im.entryAt(old)
+		if err != nil {
+			return err
+		}
+		if !e.compressed() {
+			if im.held(e)&im.subset(sub&(im.clusterSize-1), im.clusterSize) != 0 || im.backingEnd() > sub {
+				zero := func(e l2Entry, _ bool, set uint32) (l2Entry, bool) { return im.withZeroes(e, set), true }
+				if err := im.changeEntries(sub, end, zero, discardOther); err != nil {
+					return err
+				}
+			}
+			end = sub
+		}
 	}
-	start := old - in
-	buf := make([]byte, im.clusterSize)
-	whole, err := im.lookup(im.l1.entries, start, in)
+	if old == end {
+		return nil
+	}
+	m, err := im.lookup(im.l1.entries, old, end-old)
 	if err != nil {
 		return err
 	}
-	if err := im.readMapped(im.active(), whole, buf[:in], start); err != nil {
+	switch {
+	case m.kind == clusterZero || m.kind == clusterZeroAllocated:
+		return nil
+	case (m.kind == clusterUnallocated || m.kind == clusterReserved) && im.backingEnd() <= old:
+		return nil
+	case m.inPlace():
+		_, err := im.data.WriteAt(make([]byte, end-old), m.host)
 		return err
+	}
+	return im.rewriteTail(old)
+}
+
+// entryAt is the L2 entry of the guest cluster at off.
+func (im *Image) entryAt(off int64) (l2Entry, error) {
+	l1e := im.l1.entries[off/im.l2Span()]
+	if l1e&entryOffset == 0 {
+		return l2Entry{}, nil
+	}
+	t, err := im.l2Table(l1e, off/im.l2Span())
+	if err != nil {
+		return l2Entry{}, err
+	}
+	return im.entry(t, off>>im.clusterBits&(1<<im.l2Bits-1)), nil
+}
+
+// rewriteTail gives the cluster that the disk ends in at old new storage, with zeroes
+// behind the end.
+func (im *Image) rewriteTail(old int64) error {
+	start := old &^ (im.clusterSize - 1)
+	buf := make([]byte, im.clusterSize)
+	for off := start; off < old; {
+		m, err := im.lookup(im.l1.entries, off, old-off)
+		if err != nil {
+			return err
+		}
+		if err := im.readMapped(im.active(), m, buf[off-start:off-start+m.len], off); err != nil {
+			return err
+		}
+		off += m.len
 	}
 	run, err := im.allocateGuest(start>>im.clusterBits, 1, true)
 	if err != nil {
 		return err
 	}
-	if _, err = im.file.WriteAt(buf, run.first<<im.clusterBits); err == nil {
-		err = im.link(allocation{guest: start >> im.clusterBits, run: run})
+	a := im.filled(start>>im.clusterBits, run)
+	if _, err = im.data.WriteAt(buf, run.first<<im.clusterBits); err == nil {
+		err = im.link(a)
 	}
 	if err != nil {
-		im.giveBack(run)
+		im.giveBackGuest(a)
 	}
 	return err
 }
@@ -165,11 +224,9 @@ func (im *Image) backingEnd() int64 {
 func (im *Image) dropBeyond(off int64, reason discardReason) error {
 	off = (off + im.clusterSize - 1) &^ (im.clusterSize - 1)
 	i := off / im.l2Span()
-	if in := off % im.l2Span(); in != 0 {
+	if off%im.l2Span() != 0 {
 		if i < int64(len(im.l1.entries)) && im.l1.entries[i]&entryOffset != 0 {
-			first := in >> im.clusterBits
-			unmap := func(e uint64, _ bool) (uint64, bool) { return 0, e != 0 }
-			if err := im.changeEntries(i, first, 1<<im.l2Bits-first, unmap, reason); err != nil {
+			if err := im.changeEntries(off, (i+1)*im.l2Span(), unmap, reason); err != nil {
 				return err
 			}
 		}

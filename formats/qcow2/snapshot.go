@@ -50,6 +50,9 @@ func (im *Image) CreateSnapshot(s blockdev.Snapshot) (blockdev.Snapshot, error) 
 	if err := im.checkWritable("snapshot"); err != nil {
 		return s, err
 	}
+	if err := im.checkInternal("snapshot"); err != nil {
+		return s, err
+	}
 	err := im.exclusive(func() error {
 		if len(im.snaps) >= maxSnapshots {
 			return blockdev.Errorf(blockdev.ErrLimit, "snapshot", im.name, "File too large")
@@ -226,7 +229,7 @@ func (im *Image) eachReference(l1 []uint64, f func(run clusterRun) error, done f
 			return err
 		}
 		for j := int64(0); j < 1<<im.l2Bits; j++ {
-			if r := im.hostClusters(t.entry(j)); r.count > 0 {
+			if r := im.hostClusters(im.entry(t, j)); r.count > 0 {
 				if err := f(r); err != nil {
 					return err
 				}
@@ -333,15 +336,15 @@ func (im *Image) refreshCopied() error {
 			im.setL1(int64(i), v)
 		}
 		for j := int64(0); j < 1<<im.l2Bits; j++ {
-			e := t.entry(j)
-			k := im.classify(e)
-			if k != clusterNormal && k != clusterZeroAllocated {
+			e := im.entry(t, j)
+			if !im.stored(e) || im.external {
 				continue
 			}
-			if v, err := im.withCopied(e, int64(e&entryOffset)>>im.clusterBits); err != nil {
+			if v, err := im.withCopied(e.desc, int64(e.desc&entryOffset)>>im.clusterBits); err != nil {
 				return err
-			} else if v != e {
-				im.l2Cache.put(t, j, v)
+			} else if v != e.desc {
+				e.desc = v
+				im.putEntry(t, j, e)
 			}
 		}
 		if err := im.makeRoom(); err != nil {

@@ -9,6 +9,9 @@ import "github.com/qmon/qmon/blockdev"
 func (im *Image) vmStateBase(size int64) int64 { return im.l1Needed(size) * im.l2Span() }
 
 func (im *Image) checkVMState(op string, off, n int64) error {
+	if err := im.checkInternal(op); err != nil {
+		return err
+	}
 	if off < 0 || off > maxL1Bytes/8*im.l2Span()-im.vmStateBase(im.Size())-n {
 		return blockdev.ErrorAt(blockdev.ErrLimit, op, im.name, off, "VM state would be too large")
 	}

@@ -46,7 +46,7 @@ func (im *Image) overwrite(p []byte, off int64) (int64, error) {
 	m, err := im.lookup(im.l1.entries, off, int64(len(p)))
 	im.l2Cache.trim()
 	what := ""
-	if err == nil && m.inPlace() {
+	if err == nil && m.inPlace() && !im.external {
 		what = im.notData(m.host, m.len)
 	}
 	im.mu.RUnlock()
@@ -61,7 +61,7 @@ func (im *Image) overwrite(p []byte, off int64) (int64, error) {
 		return 0, nil
 	}
 	im.raise(blockdev.EventWriteAIO)
-	_, err = im.file.WriteAt(p[:m.len], m.host)
+	_, err = im.data.WriteAt(p[:m.len], m.host)
 	return m.len, err
 }
 
@@ -105,8 +105,12 @@ func (im *Image) writeAllocating(p []byte, off int64) (int64, error) {
 type allocation struct {
 	guest int64 // first guest cluster
 	run   clusterRun
-	// reused: the host clusters are those of allocated zero clusters, already theirs.
+	// reused: the host clusters are theirs already, but not all of their subclusters are
+	// in use.
 	reused bool
+	// from and to are the guest bytes that get data there: those written, and around them
+	// what is copied.
+	from, to int64
 }
 
 func (a allocation) end(im *Image) int64 { return (a.guest + a.run.count) << im.clusterBits }
@@ -119,92 +123,162 @@ func (im *Image) beginWrite(off, n int64) (allocation, error) {
 		return allocation{}, err
 	}
 	a := allocation{guest: off >> im.clusterBits}
-	if m.kind == clusterZeroAllocated && m.owned {
-		host := m.host >> im.clusterBits
-		if what := im.notData(m.host, m.len); what != "" {
-			return a, im.markCorrupt(m.host, "Preventing invalid write on metadata (overlaps with %s)", what)
-		}
-		a.run = clusterRun{host, (m.host+m.len-1)>>im.clusterBits + 1 - host}
+	if m.owned {
 		a.reused = true
-		return a, nil
+		a.run, err = im.ownedStorage(a.guest, (off+n-1)>>im.clusterBits+1-a.guest)
+	} else {
+		a.run, err = im.allocateFor(off, n, m)
 	}
-	want := int64(0)
+	if err != nil {
+		return a, err
+	}
+	if err = im.setBounds(&a, off, min(off+n, a.end(im))); err != nil {
+		im.giveBackGuest(a)
+	}
+	return a, err
+}
+
+// allocateFor allocates clusters for a write to those that have none of their own; m is
+// how the first is stored.
+func (im *Image) allocateFor(off, n int64, m mapping) (clusterRun, error) {
+	guest, want, err := off>>im.clusterBits, int64(0), error(nil)
 	for end := off; ; {
 		end += m.len
-		want = (end-1)>>im.clusterBits + 1 - a.guest
+		want = (end-1)>>im.clusterBits + 1 - guest
 		if end >= off+n {
 			break
 		}
 		if m, err = im.lookup(im.l1.entries, end, off+n-end); err != nil {
-			return a, err
+			return clusterRun{}, err
 		}
 		if m.owned {
 			break
 		}
 	}
-	a.run, err = im.allocateGuest(a.guest, want, false)
-	return a, err
+	return im.allocateGuest(guest, want, false)
+}
+
+// ownedStorage is the run of host clusters that up to want guest clusters of one L2 table
+// have already, each for itself alone.
+func (im *Image) ownedStorage(guest, want int64) (clusterRun, error) {
+	t, err := im.ownL2(guest >> im.l2Bits)
+	if err != nil {
+		return clusterRun{}, err
+	}
+	first := guest & (1<<im.l2Bits - 1)
+	host := im.entry(t, first).desc & entryOffset
+	run := clusterRun{int64(host) >> im.clusterBits, 1}
+	for run.count < want {
+		e := im.entry(t, first+run.count)
+		if e.compressed() || !e.owned() || e.desc&entryOffset != host+uint64(run.count<<im.clusterBits) {
+			break
+		}
+		run.count++
+	}
+	if im.external {
+		return run, nil
+	}
+	if what := im.notData(int64(host), run.count<<im.clusterBits); what != "" {
+		return run, im.markCorrupt(int64(host), "Preventing invalid write on metadata (overlaps with %s)", what)
+	}
+	return run, nil
+}
+
+// setBounds finds out what a write of [off, end) into the clusters of a has to copy around
+// it: the rest of the subclusters at its ends, where they are not in use in a's clusters
+// already; in new clusters also all that only the old ones hold.
+func (im *Image) setBounds(a *allocation, off, end int64) error {
+	t, err := im.ownL2(a.guest >> im.l2Bits)
+	if err != nil {
+		return err
+	}
+	inUse := func(e l2Entry, in int64) bool { return a.reused && im.kind(e, int(in>>im.subBits)) == clusterNormal }
+	needed := func(e l2Entry, from, to int64) uint32 {
+		if a.reused {
+			return im.subset(from, to)
+		}
+		return im.subset(from, to) | im.held(e)
+	}
+	a.from, a.to = off, end
+	mask := int64(1)<<im.l2Bits - 1
+	start := a.guest << im.clusterBits
+	if e := im.entry(t, a.guest&mask); !inUse(e, off-start) {
+		a.from = start + lowest(needed(e, off-start, min(end-start, im.clusterSize)))<<im.subBits
+	}
+	last := (end - 1) &^ (im.clusterSize - 1)
+	if e := im.entry(t, last>>im.clusterBits&mask); !inUse(e, end-1-last) {
+		a.to = last + highest(needed(e, max(off-last, 0), end-last))<<im.subBits
+	}
+	if im.external {
+		a.to = min(a.to, max(end, im.Size())) // the file is not to become longer than the disk
+	}
+	return nil
 }
 
 // allocateGuest allocates host clusters for guest clusters of one L2 table, which is made
-// first where it is missing: so it lies before what it describes, as in QEMU's images.
+// first where it is missing: so it lies before what it describes, as in QEMU's images. In
+// an external data file every guest cluster has its place.
 func (im *Image) allocateGuest(guest, want int64, exact bool) (clusterRun, error) {
 	if _, err := im.ownL2(guest >> im.l2Bits); err != nil {
 		return clusterRun{}, err
 	}
+	if im.external {
+		return clusterRun{guest, want}, nil
+	}
 	return im.allocate(want, exact)
 }
 
-// abandon gives clusters back that were not linked. Ranges written to reused clusters do
-// no harm: they still read as zeroes.
+// abandon gives clusters back that were not linked. What was written to subclusters that
+// are not in use does no harm.
 func (im *Image) abandon(a allocation) {
-	if a.reused {
-		return
-	}
 	im.mu.Lock()
 	defer im.mu.Unlock()
-	im.giveBack(a.run)
+	im.giveBackGuest(a)
+}
+
+// giveBackGuest undoes an allocateGuest. mu is held.
+func (im *Image) giveBackGuest(a allocation) {
+	if !a.reused && !im.external {
+		im.giveBack(a.run)
+	}
 }
 
 // writeWithCopies writes p at guest offset off into the host clusters of a, and around it
-// what the partly written first and last clusters held before.
+// what the subclusters there held before.
 func (im *Image) writeWithCopies(a allocation, p []byte, off int64) error {
-	start := a.guest << im.clusterBits
-	host := a.run.first << im.clusterBits
-	head := off - start
+	host := func(guest int64) int64 { return guest - a.guest<<im.clusterBits + a.run.first<<im.clusterBits }
 	end := off + int64(len(p))
-	tail := -end & (im.clusterSize - 1)
-	if head == 0 && tail == 0 {
+	if a.from == off && a.to == end {
 		im.raise(blockdev.EventWriteAIO)
-		_, err := im.file.WriteAt(p, host)
+		_, err := im.data.WriteAt(p, host(off))
 		return err
 	}
 	im.raise(blockdev.EventCOWRead)
-	if head+int64(len(p))+tail <= max(maxBounce, im.clusterSize) {
-		buf := make([]byte, head+int64(len(p))+tail)
-		copy(buf[head:], p)
-		if err := im.readGuest(im.active(), buf[:head], start); err != nil {
+	if a.to-a.from <= max(maxBounce, im.clusterSize) {
+		buf := make([]byte, a.to-a.from)
+		copy(buf[off-a.from:], p)
+		if err := im.readGuest(im.active(), buf[:off-a.from], a.from); err != nil {
 			return err
 		}
-		if err := im.readGuest(im.active(), buf[head+int64(len(p)):], end); err != nil {
+		if err := im.readGuest(im.active(), buf[end-a.from:], end); err != nil {
 			return err
 		}
 		im.raise(blockdev.EventWriteAIO)
-		_, err := im.file.WriteAt(buf, host)
+		_, err := im.data.WriteAt(buf, host(a.from))
 		return err
 	}
-	for _, edge := range []struct{ off, n int64 }{{start, head}, {end, tail}} {
-		buf := make([]byte, edge.n)
+	for _, edge := range []struct{ off, end int64 }{{a.from, off}, {end, a.to}} {
+		buf := make([]byte, edge.end-edge.off)
 		if err := im.readGuest(im.active(), buf, edge.off); err != nil {
 			return err
 		}
 		im.raise(blockdev.EventCOWWrite)
-		if _, err := im.file.WriteAt(buf, host+edge.off-start); err != nil {
+		if _, err := im.data.WriteAt(buf, host(edge.off)); err != nil {
 			return err
 		}
 	}
 	im.raise(blockdev.EventWriteAIO)
-	_, err := im.file.WriteAt(p, host+head)
+	_, err := im.data.WriteAt(p, host(off))
 	return err
 }
 
@@ -217,8 +291,14 @@ func (im *Image) link(a allocation) error {
 	}
 	first := a.guest & (1<<im.l2Bits - 1)
 	for i := int64(0); i < a.run.count; i++ {
-		old := t.entry(first + i)
-		im.l2Cache.put(t, first+i, uint64((a.run.first+i)<<im.clusterBits)|entryCopied)
+		old := im.entry(t, first+i)
+		start := (a.guest + i) << im.clusterBits
+		e := l2Entry{desc: uint64((a.run.first+i)<<im.clusterBits) | entryCopied}
+		if !old.compressed() {
+			e.bitmap = old.bitmap
+		}
+		e = im.withData(e, im.subset(max(a.from-start, 0), min(a.to-start, im.clusterSize)))
+		im.putEntry(t, first+i, e)
 		if !a.reused {
 			im.releaseEntry(old, discardOther)
 		}
@@ -227,19 +307,19 @@ func (im *Image) link(a allocation) error {
 }
 
 // releaseEntry releases the host clusters of an L2 entry.
-func (im *Image) releaseEntry(e uint64, reason discardReason) {
+func (im *Image) releaseEntry(e l2Entry, reason discardReason) {
 	if r := im.hostClusters(e); r.count > 0 {
 		im.release(r.first, r.count, 1, reason)
 	}
 }
 
-// hostClusters are the host clusters that an L2 entry refers to.
-func (im *Image) hostClusters(e uint64) clusterRun {
-	switch im.classify(e) {
-	case clusterNormal, clusterZeroAllocated:
-		return clusterRun{int64(e&entryOffset) >> im.clusterBits, 1}
-	case clusterCompressed:
-		return im.compressedClusters(e)
+// hostClusters are the clusters of the image file that an L2 entry refers to.
+func (im *Image) hostClusters(e l2Entry) clusterRun {
+	switch {
+	case e.compressed():
+		return im.compressedClusters(e.desc)
+	case im.stored(e) && !im.external:
+		return clusterRun{int64(e.desc&entryOffset) >> im.clusterBits, 1}
 	}
 	return clusterRun{}
 }
@@ -281,8 +361,9 @@ func (im *Image) ownL2(i1 int64) (*table, error) {
 func (im *Image) copyShared(t, from *table) {
 	copy(t.data, from.data)
 	for i := int64(0); i < 1<<im.l2Bits; i++ {
-		if e := t.entry(i); e&entryCopied != 0 {
-			im.l2Cache.put(t, i, e&^entryCopied)
+		if e := im.entry(t, i); e.owned() {
+			e.desc &^= entryCopied
+			im.putEntry(t, i, e)
 		}
 	}
 }
@@ -300,10 +381,10 @@ func (im *Image) tableOverlap(off int64) string {
 	return ""
 }
 
-// Limits: whole clusters are best.
+// Limits: whole clusters are best, to write zeroes also whole subclusters.
 func (im *Image) Limits() blockdev.Limits {
 	return blockdev.Limits{
-		ZeroAlignment:    im.clusterSize,
+		ZeroAlignment:    im.subSize(),
 		DiscardAlignment: im.clusterSize,
 		OptimalTransfer:  im.clusterSize,
 	}

@@ -31,6 +31,9 @@ func (im *Image) PrepareCompressed(p []byte, off int64) (write func() error, err
 	if err := im.checkRange("write", off, int64(len(p))); err != nil {
 		return nil, err
 	}
+	if im.external {
+		return func() error { return im.checkInternal("write") }, nil
+	}
 	n := int64(len(p))
 	if off&(im.clusterSize-1) != 0 || n == 0 || n > im.clusterSize || n < im.clusterSize && off+n != im.Size() {
 		return nil, blockdev.ErrorAt(blockdev.ErrInvalid, "write", im.name, off, "Compressed writes must be of whole clusters")
@@ -154,7 +157,7 @@ func (im *Image) linkPacked(guest int64, e uint64) error {
 		return err
 	}
 	im.raise(blockdev.EventL2UpdateCompressed)
-	im.l2Cache.put(t, guest&(1<<im.l2Bits-1), e)
+	im.putEntry(t, guest&(1<<im.l2Bits-1), l2Entry{desc: e})
 	return nil
 }
 

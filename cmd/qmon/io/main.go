@@ -13,9 +13,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 
 	"golang.org/x/term"
 
@@ -31,27 +29,20 @@ import (
 const (
 	statusOK     = 0
 	statusFailed = 1
-	// statusInterrupted is what a shell shows for a program that SIGINT ended.
-	statusInterrupted = 130
 )
 
 const prompt = "qemu-io> "
 
 // Main runs one command line and returns the exit status. prog is how messages call the
 // program; args follow it.
-// A signal that asks it to end does so after the present command, with the images closed.
 func Main(prog string, args []string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends the program where it stands
-	t := &tool{ctx: ctx, prog: prog, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
+	t := &tool{prog: prog, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
 	t.edit = term.IsTerminal(int(os.Stdin.Fd()))
 	return t.main(args)
 }
 
 // tool is one run of the program.
 type tool struct {
-	ctx            context.Context
 	prog           string
 	stdin          io.Reader
 	stdout, stderr io.Writer
@@ -88,16 +79,14 @@ func (t *tool) main(args []string) int {
 		Reopen: t.reopen,
 	})
 	t.addCommands()
+	ctx := context.Background()
 	if o.filename != nil {
-		if err := t.open(t.ctx, o.openFlags); err != nil {
+		if err := t.open(ctx, o.openFlags); err != nil {
 			t.report(err)
 			return statusFailed
 		}
 	}
-	status := t.run(o.commands)
-	if t.ctx.Err() != nil {
-		status = statusInterrupted
-	}
+	status := t.run(ctx, o.commands)
 	t.exerciser.Wait()
 	if err := t.close(); err != nil {
 		t.report(err)
@@ -122,15 +111,15 @@ func (t *tool) report(err error) {
 }
 
 // run runs the commands, or those that are typed if there are none.
-func (t *tool) run(commands []string) int {
+func (t *tool) run(ctx context.Context, commands []string) int {
 	status := statusOK
 	do := func(line string) {
-		if t.exerciser.Run(t.ctx, line) != nil {
+		if t.exerciser.Run(ctx, line) != nil {
 			status = statusFailed
 		}
 	}
 	for _, c := range commands {
-		if t.over() {
+		if t.ended {
 			return status
 		}
 		do(c)
@@ -145,18 +134,15 @@ func (t *tool) run(commands []string) int {
 	return status
 }
 
-// over tells if nothing more is to be done: quit was given, or a signal came.
-func (t *tool) over() bool { return t.ended || t.ctx.Err() != nil }
-
-// prompt reads lines until their end, or quit, or a signal.
+// prompt reads lines until their end, or quit.
 func (t *tool) prompt(do func(line string)) error {
 	if t.edit {
 		return t.promptTerminal(do)
 	}
 	in := bufio.NewReader(t.stdin)
-	for !t.over() {
+	for !t.ended {
 		fmt.Fprint(t.stdout, prompt)
-		line, err := t.readLine(in)
+		line, err := in.ReadString('\n')
 		switch {
 		case err == nil, line != "" && errors.Is(err, io.EOF):
 			do(strings.TrimSuffix(line, "\n"))
@@ -167,26 +153,6 @@ func (t *tool) prompt(do func(line string)) error {
 		}
 	}
 	return nil
-}
-
-// readLine reads a line, or gives up when a signal comes: the read is left behind then, as
-// nothing but input ends it.
-func (t *tool) readLine(in *bufio.Reader) (string, error) {
-	type result struct {
-		line string
-		err  error
-	}
-	c := make(chan result, 1)
-	go func() {
-		line, err := in.ReadString('\n')
-		c <- result{line, err}
-	}()
-	select {
-	case r := <-c:
-		return r.line, r.err
-	case <-t.ctx.Done():
-		return "", io.EOF
-	}
 }
 
 // promptTerminal is prompt with line editing.
@@ -206,8 +172,7 @@ func (t *tool) promptTerminal(do func(line string)) (err error) {
 		Report: func(text string) { fmt.Fprintf(editor, "%s: %s\n", t.prog, text) },
 		Reopen: t.reopen,
 	})
-	defer context.AfterFunc(t.ctx, func() { _ = editor.Close() })()
-	for !t.over() {
+	for !t.ended {
 		line, err := editor.ReadLine(prompt)
 		if errors.Is(err, io.EOF) {
 			return nil
