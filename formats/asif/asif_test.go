@@ -144,6 +144,6 @@ func TestWritingIsRefused(t *testing.T) {
 }
 
 func FuzzImage(f *testing.F) {
-	// Without most of the first chunk, which is empty between the directories.
-	formattest.Fuzz(f, "asif", damages, sample(f)[:5<<20])
+	formattest.FuzzFields(f, "asif", sample(f)[:3<<20], damages,
+		offDirectories, offSectors, offChunkSize, sampleTable, sampleChunk, sampleChunk+8, sampleGroup, sampleBitmap)
 }

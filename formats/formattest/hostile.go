@@ -3,6 +3,7 @@ package formattest
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"os"
 	"os/exec"
@@ -99,16 +100,55 @@ func Fuzz(f *testing.F, driver string, list []Damage, seeds ...[]byte) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(_ *testing.T, image []byte, at uint32, v uint64) {
+		useDamaged(d, image, at, v)
+	})
+}
+
+// FuzzFields is Fuzz for a format whose images are too large to be changed as a whole: of one
+// image two times 8 bytes are replaced. Seeds are fields that matter, by their place, and the
+// list's.
+func FuzzFields(f *testing.F, driver string, image []byte, list []Damage, fields ...uint32) {
+	for _, c := range list {
 		b := bytes.Clone(image)
-		for i := range 8 {
-			if int(at)+i < len(b) && v != 0 {
-				b[int(at)+i] = byte(v >> (8 * i))
+		c.Do(b)
+		for at := range b {
+			if b[at] != image[at] && at+8 <= len(b) {
+				f.Add(uint32(at), binary.LittleEndian.Uint64(b[at:]), uint32(0), uint64(0))
+				break
 			}
 		}
-		for _, mode := range []blockdev.Mode{{}, {Writable: true, Unmap: true}} {
-			use(d, &bounded{blocktest.NewMemory(b)}, mode)
+	}
+	for i, at := range fields {
+		for _, v := range []uint64{1, 0xff, 1 << 63, 1<<64 - 1, 1 << 40, 0x0200000000000000} {
+			f.Add(at, v, fields[(i+1)%len(fields)], v>>8)
 		}
+	}
+	d, err := blockdev.LookupDriver(driver)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(_ *testing.T, at1 uint32, v1 uint64, at2 uint32, v2 uint64) {
+		b := bytes.Clone(image)
+		replace(b, at1, v1)
+		useDamaged(d, b, at2, v2)
 	})
+}
+
+// replace replaces 8 bytes, unless v is 0.
+func replace(b []byte, at uint32, v uint64) {
+	for i := range 8 {
+		if int(at)+i < len(b) && v != 0 {
+			b[int(at)+i] = byte(v >> (8 * i))
+		}
+	}
+}
+
+func useDamaged(d *blockdev.Driver, image []byte, at uint32, v uint64) {
+	b := bytes.Clone(image)
+	replace(b, at, v)
+	for _, mode := range []blockdev.Mode{{}, {Writable: true, Unmap: true}} {
+		use(d, &bounded{blocktest.NewMemory(b)}, mode)
+	}
 }
 
 // use does a bit of everything to an image.

@@ -29,20 +29,32 @@ func (im *Image) load(ctx context.Context, r blockdev.OpenRequest) error {
 		im.desc = &descriptor{createType: "vmfsSparse", parentCID: noParent}
 		return im.addSparse(&extent{kind: kindVMFSCowd, file: r.File, name: im.name, geo: g})
 	}
+	return im.loadText(ctx, r)
+}
+
+// loadText is for a descriptor that is a file of its own.
+func (im *Image) loadText(ctx context.Context, r blockdev.OpenRequest) error {
 	size := r.File.Size()
-	if size > maxDescriptor {
-		return blockdev.Errorf(blockdev.ErrFormat, "open", im.name, "Image not in VMDK format")
+	invalid := blockdev.Errorf(blockdev.ErrFormat, "open", im.name, "invalid VMDK image descriptor")
+	switch {
+	case size == 0:
+		return blockdev.Errorf(blockdev.ErrFormat, "open", im.name, "File is too small, not a valid image")
+	case size > maxDescriptor:
+		return invalid
 	}
 	b := make([]byte, size)
 	if _, err := r.File.ReadAt(b, 0); err != nil {
 		return err
 	}
 	if !isDescriptor(b) {
-		return blockdev.Errorf(blockdev.ErrFormat, "open", im.name, "Image not in VMDK format")
+		return invalid
 	}
 	var err error
 	if im.desc, err = parseDescriptor(b, im.name); err != nil {
 		return err
+	}
+	if im.desc.createType == "" {
+		return invalid
 	}
 	im.descMax = maxDescriptor
 	return im.openExtents(ctx, r)

@@ -15,6 +15,9 @@ var virtualMachineFixtures = []string{
 	"qemu-img convert -O vmdk -o subformat=monolithicFlat d.qcow2 flat.vmdk",
 	"qemu-img convert -O vmdk -o subformat=twoGbMaxExtentSparse d.qcow2 split.vmdk",
 	"qemu-img convert -O vmdk -o subformat=streamOptimized d.qcow2 stream.vmdk",
+	"touch empty",
+	"sh -c 'echo a note >note'",
+	`sh -c 'printf "# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\n" >typeless.vmdk'`,
 	"qemu-img create -q -f vmdk -b d.vmdk -F vmdk o.vmdk 4M",
 	"qemu-io -f vmdk -c 'write -P 7 1M 128k' o.vmdk",
 }
@@ -33,6 +36,7 @@ var virtualMachineCases = []string{
 	"create -f vmdk -o subformat=monolithicFlat,zeroed_grain=on n.vmdk 1M",
 	"create -f vmdk -b d.raw -F raw n.vmdk", "create -f vmdk -b d.vmdk -F vmdk -o subformat=monolithicFlat n.vmdk",
 	"create -f vmdk -o subformat=twoGbMaxExtentFlat,toolsversion=3,adapter_type=lsilogic n.vmdk 3M; check n.vmdk",
+	"info -f vmdk d.qcow2", "info -f vmdk empty", "info -f vmdk note", "info -f vmdk typeless.vmdk",
 	"info d.vmdk", "info --output=json flat.vmdk", "info split.vmdk", "info --output=json stream.vmdk", "info --backing-chain o.vmdk",
 	"check d.vmdk", "check --output=json split.vmdk", "check stream.vmdk", "check flat.vmdk", "check -r all d.vmdk",
 	"map d.vmdk", "map --output=json d.vmdk", "map --output=json split.vmdk", "map --output=json stream.vmdk", "map --output=json o.vmdk",
