@@ -24,7 +24,11 @@ func (h *Hart) execSystem(o *op) bool {
 		if h.priv == modeU || h.priv == modeS && h.csrs.mstatus&mstatusTVM != 0 {
 			return h.illegal(o)
 		}
-		h.flushTranslated()
+		if o.rs1 == 0 {
+			h.flushTranslated()
+		} else {
+			h.flushPage(h.x[o.rs1])
+		}
 	case opFENCEI:
 		h.code.forget()
 		for i := range h.contexts {

@@ -51,6 +51,7 @@ type Hart struct {
 	reserved reservation
 
 	contexts [ctxCount]tlbContext
+	super    addressRange // of the superpages that contexts hold parts of
 	code     codeCache
 	single   singleStep
 

@@ -280,6 +280,53 @@ func TestInstructionAcrossPages(t *testing.T) {
 	}
 }
 
+// TestFenceOfOnePage: SFENCE.VMA with an address makes a new translation of it known, also
+// where the old one was a superpage's, and leaves other pages alone.
+func TestFenceOfOnePage(t *testing.T) {
+	const (
+		a0, a1   = 10, 11
+		leaf     = pteV | pteR | pteW | pteX | pteA | pteD
+		directly = 1 << 30 // where a gigapage maps RAM from its start
+	)
+	h, ram := newHart(t, 1<<20)
+	put(ram, 0, encI(0x03, 3, a1, a0, 0), 0x12050073) // ld a1, (a0); sfence.vma a0
+	tables := map[uint64]uint64{0: leaf, 0x1000: 0x3000 | leaf, 0x2000: 0x3000 | leaf}
+	buildSv39(ram, 0x8000, tables)
+	le.PutUint64(ram.Data[0x8008:], ramBase>>2|leaf)
+	for page := range uint64(8) {
+		le.PutUint64(ram.Data[page*pageSize+0x800:], page)
+	}
+	h.pmp.setAddr(0, pmpAddrMask)
+	h.pmp.setConfig(0, pmpNAPOT|pmpR|pmpW|pmpX)
+	h.setSATP(satpSv39<<satpModeShift | (ramBase+0x8000)>>12)
+	execute := func(pc, va uint64) {
+		h.priv, h.pc, h.x[a0] = modeS, pc, va
+		h.updateContext()
+		h.Run(1)
+	}
+	load := func(va uint64) uint64 {
+		execute(0, va)
+		return h.x[a1]
+	}
+	fence := func(va uint64) { execute(4, va) }
+	if a, b, c := load(0x1800), load(0x2800), load(directly+0x5800); a != 3 || b != 3 || c != 5 {
+		t.Fatalf("pages %d, %d and %d, want 3, 3, 5", a, b, c)
+	}
+	tables[0x1000], tables[0x2000] = 0x4000|leaf, 0x4000|leaf
+	buildSv39(ram, 0x8000, tables)
+	if fence(0x1abc); load(0x1800) != 4 {
+		t.Error("a page that was fenced is the old one")
+	}
+	if load(0x2800) != 3 {
+		t.Error("a page that was not fenced has been looked up again")
+	}
+	le.PutUint64(ram.Data[0x8008:], 0) // the gigapage goes
+	fence(directly + 0x6800)
+	if load(directly + 0x5800); h.csrs.mcause != accessLoad.pageFault() {
+		t.Errorf("a superpage that was fenced at another address is still there: cause %d", h.csrs.mcause)
+	}
+}
+
 // buildSv39 writes page tables at an offset of RAM: root, one table of the second and one
 // of the third level, for virtual addresses below 2 MiB; the values are offsets of RAM
 // and flags.

@@ -105,6 +105,9 @@ func (h *Hart) walk(va uint64, acc access, mode uint8, levels int, peek bool) ma
 		if !peek && !h.markUsed(at, slot, pte, acc) {
 			return mapping{fault: acc.accessFault()}
 		}
+		if !peek && level > 0 {
+			h.super.include(va&^inPage, va|inPage)
+		}
 		return mapping{pa: ppn<<pageShift | va&inPage, ok: true}
 	}
 	return fault

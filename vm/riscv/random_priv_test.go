@@ -247,11 +247,13 @@ func (p *randomProgram) pageOp(mode int) {
 		}
 	case 3: // a leaf changes; S mode alone may say so
 		if mode == modeS {
-			p.emit("lla x5, l0 + %d", 8*p.IntN(2*windowPages))
+			page := p.IntN(2 * windowPages)
+			p.emit("lla x5, l0 + %d", 8*page)
 			p.emit("ld x6, (x5)")
 			p.emit("xori x6, x6, %d", pick(p, pteV, pteR, pteX, pteU, pteA, pteD, pteR|pteW))
 			p.emit("sd x6, (x5)")
-			p.emit("sfence.vma")
+			p.emit("li x7, %#x", windowVA+page*pageSize+p.IntN(pageSize))
+			p.emit(pick(p, "sfence.vma", "sfence.vma x7", "sfence.vma x7, x5"))
 		}
 	default:
 		p.place()

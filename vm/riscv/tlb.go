@@ -41,6 +41,13 @@ func (t *tlbTable) set(va uint64, p *pageBytes) {
 	t[va>>pageShift%tlbSize] = tlbEntry{va &^ pageMask, p}
 }
 
+// forget takes the page of va out.
+func (t *tlbTable) forget(va uint64) {
+	if e := &t[va>>pageShift%tlbSize]; e.tag == va&^pageMask {
+		*e = tlbEntry{tag: noTag}
+	}
+}
+
 func (t *tlbTable) clear() {
 	for i := range t {
 		t[i] = tlbEntry{tag: noTag}
@@ -88,6 +95,7 @@ func (h *Hart) flushTLB() {
 	for i := range h.contexts {
 		h.contexts[i].clear()
 	}
+	h.super = noAddresses
 }
 
 // flushTranslated forgets the translations that depend on satp and page tables.
@@ -97,6 +105,39 @@ func (h *Hart) flushTranslated() {
 			c.clear()
 		}
 	}
+	h.super = noAddresses
+}
+
+// flushPage forgets the translation of one address. That of a superpage has become entries
+// for many pages, which are not known any more: all are forgotten.
+func (h *Hart) flushPage(va uint64) {
+	if h.super.holds(va) {
+		h.flushTranslated()
+		return
+	}
+	for i := range h.contexts {
+		c := &h.contexts[i]
+		if i == ctxM || !c.used {
+			continue
+		}
+		c.load.forget(va)
+		c.store.forget(va)
+		if e := &c.fetch[va>>pageShift%tlbSize]; e.tag == va&^pageMask {
+			*e = fetchEntry{tag: noTag}
+		}
+	}
+}
+
+// addressRange is all addresses from first to last.
+type addressRange struct{ first, last uint64 }
+
+var noAddresses = addressRange{first: ^uint64(0)}
+
+func (r *addressRange) holds(va uint64) bool { return va >= r.first && va <= r.last }
+
+// include makes the range hold others, too, and what lies between.
+func (r *addressRange) include(first, last uint64) {
+	r.first, r.last = min(r.first, first), max(r.last, last)
 }
 
 // updateContext selects the contexts after a change of mode or mstatus.
