@@ -13,7 +13,7 @@ func init() {
 		Name:          "parallels",
 		Probe:         probe,
 		CreateOptions: createOptions,
-		Open:          blockdev.Opener(Open),
+		Open:          openNode,
 		Create:        Create,
 	})
 }
@@ -70,6 +70,18 @@ func Open(ctx context.Context, r blockdev.OpenRequest) (*Image, error) {
 		return im, nil
 	}
 	return im, im.startWriting()
+}
+
+// openNode opens an image for the graph.
+func openNode(ctx context.Context, r blockdev.OpenRequest) (blockdev.Node, error) {
+	im, err := Open(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	if im.header.extension == 0 {
+		return im, nil
+	}
+	return withBitmaps{im}, nil
 }
 
 // base is what the places of clusters are counted from: in sectors they may begin anywhere,
