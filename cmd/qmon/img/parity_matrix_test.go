@@ -17,6 +17,7 @@ var matrixImages = []string{
 var matrixCommands = []string{
 	"info @; info --output=json @; check @; check --output=json @; snapshot -l @; compare @ d.raw; compare -s @ d.raw",
 	"map @; map --output=json @",
+	"amend -o size=1M @; amend -o foo=1 @",
 	"dd if=@ of=n bs=64k count=4 skip=3; compare -f raw n d.raw; convert -O raw @ n; compare -f raw n d.raw;" +
 		"convert -c -O qcow2 @ n; compare n d.raw; convert -O qcow2 -l snap @ n",
 	"snapshot -c x @; snapshot -a x @; snapshot -d x @; resize --shrink @ 1M; resize --preallocation=falloc @ 9M; resize @ +1M; info @",
