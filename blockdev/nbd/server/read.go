@@ -47,7 +47,7 @@ func (c *conn) answerReadSimple(r *request) error {
 		r.err = err
 		return c.acknowledge(r)
 	}
-	head := protocol.AppendSimple(nil, r.Cookie, 0)
+	head := protocol.AppendSimple(r.head[:0], r.Cookie, 0)
 	if left == 0 {
 		return c.out.Send(head, p)
 	}

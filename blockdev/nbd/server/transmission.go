@@ -3,6 +3,8 @@ package server
 import (
 	"errors"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/blockdev/nbd/protocol"
@@ -15,6 +17,8 @@ type crew struct {
 	turn sync.Mutex // held by who reads the next request
 	done bool       // no more are read; under turn
 	err  error      // why; under turn
+
+	quick atomic.Int32 // requests in a row that were done quickly
 
 	mu      sync.Mutex
 	count   int // members
@@ -49,11 +53,8 @@ func (c *conn) queue(by int) {
 
 // work is what a member does: read a request in its turn, do it, answer.
 func (c *conn) work() {
-	for {
-		r, ok := c.next()
-		if !ok {
-			return
-		}
+	r := &request{} // for one after the other
+	for c.next(r) {
 		if err := c.finish(r); err != nil {
 			c.stop(err)
 			return
@@ -79,60 +80,95 @@ type request struct {
 	// What a block status asks for.
 	contexts []metaContext
 	length   uint64
+
+	head [headSpace]byte // of what was read, and then of the answer
 }
 
-// next waits for the caller's turn and reads a request. Whoever returns is not waiting
-// any more, and there is somebody else to read on.
-func (c *conn) next() (*request, bool) {
+// headSpace is enough for any header, and the fixed part of a payload behind it.
+const headSpace = protocol.ExtendedReplySize + 32
+
+// next waits for the caller's turn and reads a request into r; false says that there is no
+// other. Whoever returns is not waiting any more, and there is somebody else to read on.
+// Requests that come alone to a quick backend are done in the turn: waking somebody who
+// would find nothing to read takes longer than the request.
+func (c *conn) next(r *request) bool {
 	c.crew.turn.Lock()
 	defer c.crew.turn.Unlock()
-	if c.crew.done {
-		return nil, false
+	for !c.crew.done {
+		err := c.read(r)
+		if err != nil || r.Command == protocol.CmdDisconnect {
+			c.crew.done, c.crew.err = true, err
+			return false
+		}
+		if !c.alone(r) {
+			c.queue(-1)
+			c.hire()
+			return true
+		}
+		if err := c.finish(r); err != nil {
+			c.crew.done = true
+			c.stop(err)
+		}
 	}
-	r, err := c.read()
-	if err != nil || r.Command == protocol.CmdDisconnect {
-		c.crew.done, c.crew.err = true, err
-		return nil, false
-	}
-	c.queue(-1)
-	c.hire()
-	return r, true
+	return false
+}
+
+const (
+	// quickTime is how long a request takes at most that is called quick: what a page cache
+	// needs for smallData bytes, and no disk.
+	quickTime = 100 * time.Microsecond
+	smallData = 64 << 10
+	// quickEnough is how many quick requests in a row make a backend quick.
+	quickEnough = 16
+)
+
+// alone tells if r can be done before anything else is read.
+func (c *conn) alone(r *request) bool {
+	small := (r.Command == protocol.CmdRead || r.Command == protocol.CmdWrite) && r.Length <= smallData
+	return small && r.Flags&protocol.CmdFlagFUA == 0 && c.r.Buffered() == 0 && c.crew.quick.Load() >= quickEnough && c.crew.idle()
+}
+
+// idle tells if no request is being done.
+func (w *crew) idle() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.waiting == w.count
 }
 
 // read reads a request with its data.
-func (c *conn) read() (*request, error) {
+func (c *conn) read(r *request) error {
+	*r = request{}
 	extended := c.mode == protocol.ExtendedReplies
-	var b [protocol.ExtendedRequestSize]byte
-	head := b[:protocol.RequestLen(extended)]
+	head := r.head[:protocol.RequestLen(extended)]
 	if _, err := c.r.Peek(1); err != nil {
-		return nil, err
+		return err
 	}
 	if err := c.receive(head); err != nil {
-		return nil, err
+		return err
 	}
-	decoded, err := protocol.DecodeRequest(head, extended)
-	if err != nil {
-		return nil, err
+	var err error
+	if r.Request, err = protocol.DecodeRequest(head, extended); err != nil {
+		return err
 	}
-	r := &request{Request: decoded, length: decoded.Length}
+	r.length = r.Length
 	if !r.HasPayload(extended) {
 		r.check(c)
-		return r, nil
+		return nil
 	}
 	if r.Length > protocol.MaxPayload {
-		return nil, protocol.Violation("%s of %d bytes is over %d", r.Command, r.Length, protocol.MaxPayload)
+		return protocol.Violation("%s of %d bytes is over %d", r.Command, r.Length, protocol.MaxPayload)
 	}
 	if r.Command == protocol.CmdBlockStatus {
-		return r, r.readQuery(c)
+		return r.readQuery(c)
 	}
 	r.check(c)
 	if r.err != nil || r.Command != protocol.CmdWrite {
 		if r.err == nil {
 			r.fail(protocol.EINVAL, "a payload with "+r.Command.String())
 		}
-		return r, c.skip(r.Length)
+		return c.skip(r.Length)
 	}
-	return r, r.readData(c)
+	return r.readData(c)
 }
 
 // readData reads what is to be written, and writes all but the last piece of it.
@@ -236,8 +272,20 @@ func (r *request) check(c *conn) {
 	}
 }
 
-// finish does the request and answers it. An error means that no answer could be sent.
+// finish does the request, answers it, and notes if that was quick. An error means that no
+// answer could be sent.
 func (c *conn) finish(r *request) error {
+	start := time.Now()
+	err := c.fulfil(r)
+	if time.Since(start) > quickTime {
+		c.crew.quick.Store(0)
+	} else {
+		c.crew.quick.Add(1)
+	}
+	return err
+}
+
+func (c *conn) fulfil(r *request) error {
 	if r.piece != nil {
 		defer buffers.put(r.piece)
 	}
@@ -309,7 +357,7 @@ func (c *conn) acknowledge(r *request) error {
 		if r.err != nil {
 			e = r.errno()
 		}
-		return c.out.Send(protocol.AppendSimple(nil, r.Cookie, e), nil)
+		return c.out.Send(protocol.AppendSimple(r.head[:0], r.Cookie, e), nil)
 	}
 	if r.err != nil {
 		return c.chunk(r, protocol.ChunkError, true, protocol.AppendError(nil, r.errno(), r.message()), nil)
@@ -344,6 +392,5 @@ func (c *conn) chunk(r *request, k protocol.ChunkKind, done bool, payload, data 
 	if done {
 		h.Flags = protocol.ReplyFlagDone
 	}
-	head := h.Append(make([]byte, 0, protocol.ExtendedReplySize+len(payload)), c.mode)
-	return c.out.Send(append(head, payload...), data)
+	return c.out.Send(append(h.Append(r.head[:0], c.mode), payload...), data)
 }
