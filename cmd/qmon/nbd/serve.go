@@ -87,6 +87,7 @@ func findBitmaps(top blockdev.Node, names []string) ([]server.Bitmap, error) {
 		}
 		out = append(out, server.Bitmap{Name: name, Dirty: b})
 	}
+	slices.Reverse(out) // the order in which qemu-nbd lists them
 	return out, nil
 }
 
