@@ -21,6 +21,8 @@ const (
 	// pieceSize is the most that is held in memory for one request, in bytes: the size of
 	// what qemu-img and we ourselves copy at once.
 	pieceSize = 2 << 20
+	// ConnectionMemory is the most that the data of one connection's requests takes, in bytes.
+	ConnectionMemory = MaxInFlight * pieceSize
 	// maxHaggling is how many options a client may send before it must begin: a real one
 	// sends under ten, and one list or information for every export if it is curious.
 	maxHaggling = 4096
