@@ -59,17 +59,17 @@ func run(rounds int, size int64, only string) (err error) {
 		return fmt.Errorf("build: %v\n%s", err, out)
 	}
 	b.printMachine()
-	fmt.Printf("%-32s %10s %10s %7s %7s %7s\n", "", "qmon", "QEMU", "wall", "cpu", "memory")
+	fmt.Printf("%-38s %10s %10s %7s %7s %7s\n", "", "qmon", "QEMU", "wall", "cpu", "memory")
 	for _, r := range slices.Concat(b.convertRows(), b.nbdRows(), b.sheepdogRows(), b.formatRows(), b.machineRows()) {
 		if !match.MatchString(r.name) {
 			continue
 		}
 		ours, theirs, err := measure(r, rounds)
 		if err != nil {
-			fmt.Printf("%-32s %v\n", r.name, err)
+			fmt.Printf("%-38s %v\n", r.name, err)
 			continue
 		}
-		fmt.Printf("%-32s %9.3fs %9.3fs %7.2f %7.2f %7.2f\n", r.name, ours.wall.Seconds(), theirs.wall.Seconds(),
+		fmt.Printf("%-38s %9.3fs %9.3fs %7.2f %7.2f %7.2f\n", r.name, ours.wall.Seconds(), theirs.wall.Seconds(),
 			ratio(ours.wall, theirs.wall), ratio(ours.cpu, theirs.cpu), ratio(ours.memory, theirs.memory))
 	}
 	return b.printHart()

@@ -16,38 +16,45 @@ import (
 // serverDeadline is how long a server may take until it listens.
 const serverDeadline = 10 * time.Second
 
-// nbdRows compare qmon nbd with qemu-nbd, clients being libnbd's nbdcopy and fio, and our
-// client with QEMU's. Rows with a server show the server's processor time and memory.
+// nbdRows compare qmon nbd with qemu-nbd and nbdkit's file plugin, clients being libnbd's
+// nbdcopy and fio, and our client with QEMU's. Rows with a server show the server's processor
+// time and memory.
 func (b *bench) nbdRows() []row {
 	raw := filepath.Join(b.dir, "data.raw")
 	qcow2 := filepath.Join(b.dir, "data.qcow2")
 	socket := filepath.Join(b.dir, "nbd.sock")
 	uri := "nbd+unix:///?socket=" + socket
-	served := func(name, image, format string, client ...string) row {
-		side := func(program ...string) func() (sample, error) {
+	qemuNBD := func(image, format string) []string {
+		return []string{"-t", "-e", "0", "-k", socket, "-f", format, image}
+	}
+	var rows []row
+	// served adds a row for each program that can serve the image.
+	served := func(name, image, format string, client ...string) {
+		side := func(argv ...string) func() (sample, error) {
 			return func() (sample, error) {
 				if err := b.makeImages(); err != nil {
 					return sample{}, err
 				}
-				argv := append(program, "-t", "-e", "0", "-k", socket, "-f", format, image)
 				return withServer(socket, argv, client)
 			}
 		}
-		return row{name, side(b.qmon, "nbd"), side("qemu-nbd")}
+		ours := side(append([]string{b.qmon, "nbd"}, qemuNBD(image, format)...)...)
+		rows = append(rows, row{name, ours, side(append([]string{"qemu-nbd"}, qemuNBD(image, format)...)...)})
+		if format == "raw" {
+			rows = append(rows, row{name + ", nbdkit", ours, side("nbdkit", "-f", "-U", socket, "file", image)})
+		}
 	}
-	rows := []row{
-		served("nbdcopy from raw", raw, "raw", "nbdcopy", uri, "null:"),
-		served("nbdcopy from qcow2", qcow2, "qcow2", "nbdcopy", uri, "null:"),
-		served("nbdcopy to raw", raw, "raw", "nbdcopy", raw, uri),
-		served("nbdcopy to qcow2", qcow2, "qcow2", "nbdcopy", raw, uri),
-	}
+	served("nbdcopy from raw", raw, "raw", "nbdcopy", uri, "null:")
+	served("nbdcopy from qcow2", qcow2, "qcow2", "nbdcopy", uri, "null:")
+	served("nbdcopy to raw", raw, "raw", "nbdcopy", raw, uri)
+	served("nbdcopy to qcow2", qcow2, "qcow2", "nbdcopy", raw, uri)
 	for _, image := range [][2]string{{raw, "raw"}, {qcow2, "qcow2"}} {
 		for _, kind := range []string{"randread", "randwrite"} {
 			for _, depth := range []int{1, 16, 64} {
 				name := fmt.Sprintf("fio %s 4k depth %d %s", kind, depth, image[1])
-				rows = append(rows, served(name, image[0], image[1], "fio", "--name=x", "--ioengine=nbd", "--uri="+uri,
+				served(name, image[0], image[1], "fio", "--name=x", "--ioengine=nbd", "--uri="+uri,
 					"--rw="+kind, "--bs=4k", "--number_ios=40000", "--size="+strconv.FormatInt(b.size, 10),
-					"--iodepth="+strconv.Itoa(depth), "--randseed=1", "--output="+os.DevNull))
+					"--iodepth="+strconv.Itoa(depth), "--randseed=1", "--output="+os.DevNull)
 			}
 		}
 	}

@@ -130,33 +130,66 @@ func (s *settings) check() error {
 	return nil
 }
 
+// config is what the options say about the connection.
+func (s *settings) config() (Address, client.Config, error) {
+	if err := s.check(); err != nil {
+		return Address{}, client.Config{}, err
+	}
+	address, err := s.address()
+	if err != nil {
+		return Address{}, client.Config{}, err
+	}
+	secure, err := s.tlsConfig()
+	return address, client.Config{
+		Dial: address.Dial, Address: address.String(), Export: s.Export, TLS: secure, Connections: int(s.Connections),
+		ReconnectDelay: time.Duration(s.ReconnectDelay) * time.Second,
+		OpenTimeout:    time.Duration(s.OpenTimeout) * time.Second,
+	}, err
+}
+
+// Config reads a name as images have it, nbd:host:port:exportname=x or nbd+unix:///x?socket=s,
+// for programs that talk to the server themselves.
+func Config(name string) (client.Config, error) {
+	s, err := parseSettings(name)
+	if err != nil {
+		return client.Config{}, err
+	}
+	_, c, err := s.config()
+	return c, err
+}
+
+func parseSettings(name string) (s settings, err error) {
+	o, err := parseFilename(name)
+	if err != nil {
+		return s, err
+	}
+	v, err := openOptions.Parse(o)
+	if err != nil {
+		return s, err
+	}
+	return s, v.Decode(&s)
+}
+
 func open(ctx context.Context, r blockdev.OpenRequest) (blockdev.Node, error) {
 	var s settings
 	if err := r.Options.Decode(&s); err != nil {
 		return nil, err
 	}
-	if err := s.check(); err != nil {
-		return nil, err
-	}
-	address, err := s.address()
-	if err != nil {
-		return nil, err
-	}
-	secure, err := s.tlsConfig()
+	return s.open(ctx, r.Mode)
+}
+
+func (s *settings) open(ctx context.Context, mode blockdev.Mode) (*Node, error) {
+	address, config, err := s.config()
 	if err != nil {
 		return nil, err
 	}
 	metadata := cmp.Or(s.Context, protocol.ContextAllocation)
-	c, err := client.Connect(ctx, client.Config{
-		Dial: address.Dial, Address: address.String(), Export: s.Export, TLS: secure,
-		Contexts: []string{metadata}, Connections: int(s.Connections),
-		ReconnectDelay: time.Duration(s.ReconnectDelay) * time.Second,
-		OpenTimeout:    time.Duration(s.OpenTimeout) * time.Second,
-	})
+	config.Contexts = []string{metadata}
+	c, err := client.Connect(ctx, config)
 	if err != nil {
 		return nil, err
 	}
-	n, err := newNode(c, r.Mode, metadata)
+	n, err := newNode(c, mode, metadata)
 	if err == nil && s.Context != "" && !c.HasContext(s.Context) {
 		err = blockdev.Errorf(blockdev.ErrNotFound, "open", address.String(), "requested x-dirty-bitmap %s not found", s.Context)
 	}
@@ -171,15 +204,11 @@ func open(ctx context.Context, r blockdev.OpenRequest) (blockdev.Node, error) {
 
 // create makes sure that there is an export: its size is the server's business.
 func create(ctx context.Context, r blockdev.CreateRequest) error {
-	o, err := parseFilename(r.Filename)
+	s, err := parseSettings(r.Filename)
 	if err != nil {
 		return err
 	}
-	v, err := openOptions.Parse(o)
-	if err != nil {
-		return err
-	}
-	n, err := open(ctx, blockdev.OpenRequest{Filename: r.Filename, Options: v, Mode: blockdev.Mode{Writable: true}})
+	n, err := s.open(ctx, blockdev.Mode{Writable: true})
 	if err != nil {
 		return err
 	}

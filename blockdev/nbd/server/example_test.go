@@ -26,16 +26,11 @@ func serveImage(ctx context.Context, image, socket string) error {
 		return err
 	}
 	defer v.Unref()
-	s := server.New(server.Options{})
-	defer s.Close()
-	if err := s.Add(server.Export{Name: "disk", Backend: server.FromNode(v.Node), Size: v.Node.Size()}); err != nil {
-		return err
-	}
 	l, err := net.Listen("unix", socket)
 	if err != nil {
 		return err
 	}
-	return s.Serve(ctx, l)
+	return server.Serve(ctx, l, server.Export{Name: "disk", Backend: server.FromNode(v.Node), Size: v.Node.Size()})
 }
 
 // printExtents tells where a remote export has data.

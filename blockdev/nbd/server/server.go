@@ -106,6 +106,19 @@ func New(o Options) *Server {
 	}
 }
 
+// Serve exports what is given to the clients of l until ctx ends, and then waits for the
+// requests that were begun. It closes l. Who wants more makes a Server.
+func Serve(ctx context.Context, l net.Listener, exports ...Export) error {
+	s := New(Options{})
+	for _, e := range exports {
+		if err := s.Add(e); err != nil {
+			return errors.Join(err, l.Close())
+		}
+	}
+	err := s.Serve(ctx, l)
+	return errors.Join(err, s.Close())
+}
+
 // defaultBlocks are what an export advertises that says nothing of itself; QEMU's.
 var defaultBlocks = protocol.BlockSizes{Minimum: 1, Preferred: 4096, Maximum: protocol.MaxPayload}
 
