@@ -132,12 +132,14 @@ func (s *SCSI) event(kind uint32, at scsi.Address, reason uint32) {
 		s.missed = false
 	}
 	b := binary.LittleEndian.AppendUint32(nil, kind)
+	lun := make([]byte, 8)
 	if kind&^eventsMissed != eventNone {
-		b = append(b, 1, byte(at.Target), 0x40|byte(at.LUN>>8), byte(at.LUN))
-	} else {
-		b = append(b, 0, 0, 0, 0)
+		lun[0], lun[1], lun[3] = 1, byte(at.Target), byte(at.LUN)
+		if at.LUN > 0xff { // Linux takes the flag for a part of a smaller number
+			lun[2] = 0x40 | byte(at.LUN>>8)
+		}
 	}
-	b = append(b, 0, 0, 0, 0)
+	b = append(b, lun...)
 	b = binary.LittleEndian.AppendUint32(b, reason)
 	c.In.CopyFrom(b)
 	c.In.Wrote()

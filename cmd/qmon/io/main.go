@@ -13,7 +13,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"golang.org/x/term"
 
@@ -29,20 +31,27 @@ import (
 const (
 	statusOK     = 0
 	statusFailed = 1
+	// statusInterrupted is what a shell shows for a program that SIGINT ended.
+	statusInterrupted = 130
 )
 
 const prompt = "qemu-io> "
 
 // Main runs one command line and returns the exit status. prog is how messages call the
 // program; args follow it.
+// A signal that asks it to end does so after the present command, with the images closed.
 func Main(prog string, args []string) int {
-	t := &tool{prog: prog, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the program where it stands
+	t := &tool{ctx: ctx, prog: prog, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
 	t.edit = term.IsTerminal(int(os.Stdin.Fd()))
 	return t.main(args)
 }
 
 // tool is one run of the program.
 type tool struct {
+	ctx            context.Context
 	prog           string
 	stdin          io.Reader
 	stdout, stderr io.Writer
@@ -79,14 +88,16 @@ func (t *tool) main(args []string) int {
 		Reopen: t.reopen,
 	})
 	t.addCommands()
-	ctx := context.Background()
 	if o.filename != nil {
-		if err := t.open(ctx, o.openFlags); err != nil {
+		if err := t.open(t.ctx, o.openFlags); err != nil {
 			t.report(err)
 			return statusFailed
 		}
 	}
-	status := t.run(ctx, o.commands)
+	status := t.run(o.commands)
+	if t.ctx.Err() != nil {
+		status = statusInterrupted
+	}
 	t.exerciser.Wait()
 	if err := t.close(); err != nil {
 		t.report(err)
@@ -111,15 +122,15 @@ func (t *tool) report(err error) {
 }
 
 // run runs the commands, or those that are typed if there are none.
-func (t *tool) run(ctx context.Context, commands []string) int {
+func (t *tool) run(commands []string) int {
 	status := statusOK
 	do := func(line string) {
-		if t.exerciser.Run(ctx, line) != nil {
+		if t.exerciser.Run(t.ctx, line) != nil {
 			status = statusFailed
 		}
 	}
 	for _, c := range commands {
-		if t.ended {
+		if t.over() {
 			return status
 		}
 		do(c)
@@ -134,15 +145,18 @@ func (t *tool) run(ctx context.Context, commands []string) int {
 	return status
 }
 
-// prompt reads lines until their end, or quit.
+// over tells if nothing more is to be done: quit was given, or a signal came.
+func (t *tool) over() bool { return t.ended || t.ctx.Err() != nil }
+
+// prompt reads lines until their end, or quit, or a signal.
 func (t *tool) prompt(do func(line string)) error {
 	if t.edit {
 		return t.promptTerminal(do)
 	}
 	in := bufio.NewReader(t.stdin)
-	for !t.ended {
+	for !t.over() {
 		fmt.Fprint(t.stdout, prompt)
-		line, err := in.ReadString('\n')
+		line, err := t.readLine(in)
 		switch {
 		case err == nil, line != "" && errors.Is(err, io.EOF):
 			do(strings.TrimSuffix(line, "\n"))
@@ -153,6 +167,26 @@ func (t *tool) prompt(do func(line string)) error {
 		}
 	}
 	return nil
+}
+
+// readLine reads a line, or gives up when a signal comes: the read is left behind then, as
+// nothing but input ends it.
+func (t *tool) readLine(in *bufio.Reader) (string, error) {
+	type result struct {
+		line string
+		err  error
+	}
+	c := make(chan result, 1)
+	go func() {
+		line, err := in.ReadString('\n')
+		c <- result{line, err}
+	}()
+	select {
+	case r := <-c:
+		return r.line, r.err
+	case <-t.ctx.Done():
+		return "", io.EOF
+	}
 }
 
 // promptTerminal is prompt with line editing.
@@ -172,7 +206,8 @@ func (t *tool) promptTerminal(do func(line string)) (err error) {
 		Report: func(text string) { fmt.Fprintf(editor, "%s: %s\n", t.prog, text) },
 		Reopen: t.reopen,
 	})
-	for !t.ended {
+	defer context.AfterFunc(t.ctx, func() { _ = editor.Close() })()
+	for !t.over() {
 		line, err := editor.ReadLine(prompt)
 		if errors.Is(err, io.EOF) {
 			return nil

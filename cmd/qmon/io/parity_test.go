@@ -212,7 +212,7 @@ func runOurs(t *testing.T, dir string, args []string, typed string) outcome {
 	t.Helper()
 	t.Chdir(dir)
 	var stdout, stderr bytes.Buffer
-	tool := &tool{prog: "qemu-io", stdin: strings.NewReader(typed), stdout: &stdout, stderr: &stderr}
+	tool := &tool{ctx: context.Background(), prog: "qemu-io", stdin: strings.NewReader(typed), stdout: &stdout, stderr: &stderr}
 	status := tool.main(args)
 	return normalize(stdout.String(), stderr.String(), status)
 }
