@@ -233,37 +233,3 @@ func (im *Image) giveBack(run clusterRun) {
 		im.freeHint = min(im.freeHint, run.first)
 	}
 }
-
-// metadataAt names the table that lies in a range of the file, "" for none: the header,
-// the active L1 table, the refcount table, the snapshot table, the snapshots' L1 tables,
-// and those L2 tables and refcount blocks that are in memory.
-func (im *Image) metadataAt(off, n int64) string {
-	cs := im.clusterSize
-	hits := func(start, length int64) bool { return length > 0 && off < start+length && start < off+n }
-	switch {
-	case hits(0, cs):
-		return "qcow2_header"
-	case hits(im.l1.off, int64(len(im.l1.entries))*8):
-		return "active L1 table"
-	case hits(im.hdr.refTableOffset, int64(im.hdr.refTableClusters)*cs):
-		return "refcount table"
-	case im.refs.move != nil && hits(im.refs.move.off, im.refs.move.clusters*cs):
-		return "refcount table"
-	case hits(im.hdr.snapshotsOffset, im.snapshotBytes):
-		return "snapshot table"
-	}
-	for _, s := range im.snaps {
-		if hits(s.l1Offset, int64(s.l1Size)*8) {
-			return "inactive L1 table"
-		}
-	}
-	for c := off &^ (cs - 1); c < off+n; c += cs {
-		if im.l2Cache.has(c) {
-			return "active L2 table"
-		}
-		if im.refCache.has(c) {
-			return "refcount block"
-		}
-	}
-	return ""
-}

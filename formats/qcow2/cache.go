@@ -3,6 +3,7 @@ package qcow2
 import (
 	"encoding/binary"
 	"sync"
+	"time"
 
 	"github.com/qmon/qmon/blockdev"
 )
@@ -185,6 +186,43 @@ func (c *tableCache) trim() {
 			c.removeAt(c.hand)
 		}
 	}
+}
+
+// clean evicts the clean tables that were not used since the last call.
+func (c *tableCache) clean() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := len(c.ring) - 1; i >= 0; i-- {
+		switch t := c.ring[i]; {
+		case t.hi != 0 || t.writing || !t.isLoaded():
+		case t.used:
+			t.used = false
+		default:
+			delete(c.entries, t.off)
+			c.removeAt(i)
+		}
+	}
+}
+
+// startCleaning evicts unused tables at intervals, if an option asks for that, until the
+// image is closed.
+func (im *Image) startCleaning() {
+	every := im.options.cleanInterval
+	if every == 0 {
+		return
+	}
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	im.cleaner = time.AfterFunc(every, func() {
+		im.mu.Lock()
+		defer im.mu.Unlock()
+		if im.closed {
+			return
+		}
+		im.l2Cache.clean()
+		im.refCache.clean()
+		im.cleaner.Reset(every)
+	})
 }
 
 func (t *table) isLoaded() bool {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/internal/rangelock"
@@ -60,6 +61,7 @@ type Image struct {
 	snapshotBytes int64 // of the snapshot table
 	suspect       bool  // refcounts are wrong since an error: they are rebuilt at the end
 	closed        bool
+	cleaner       *time.Timer // see startCleaning; nil for none
 
 	bitmaps        []*bitmap
 	bitmapsStored  []bitmapEntry // the directory in the file
@@ -114,6 +116,9 @@ func Open(ctx context.Context, r blockdev.OpenRequest) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := o.checkEntrySize(r.Filename, hdr.clusterSize()); err != nil {
+		return nil, err
+	}
 	im := newImage(r, hdr, o)
 	if err := im.openData(ctx, r); err != nil {
 		return nil, err
@@ -126,6 +131,7 @@ func Open(ctx context.Context, r blockdev.OpenRequest) (*Image, error) {
 			return nil, err
 		}
 	}
+	im.startCleaning()
 	return im, nil
 }
 
@@ -321,6 +327,9 @@ func (im *Image) Close() error {
 		return err
 	}
 	im.closed = true
+	if im.cleaner != nil {
+		im.cleaner.Stop()
+	}
 	im.inflaters.close()
 	im.deflaters.close()
 	return nil
@@ -431,19 +440,22 @@ func (im *Image) checkWritable(op string) error {
 
 // corrupt makes an error about the image's contents.
 func (im *Image) corrupt(op string, off int64, format string, args ...any) error {
-	return blockdev.ErrorAt(blockdev.ErrCorrupt, op, im.name, off, "qcow2: Image is corrupt: %s", fmt.Sprintf(format, args...))
+	return blockdev.ErrorAt(blockdev.ErrCorrupt, op, im.name, off, "qcow2: Image is corrupt: %s; further non-fatal corruption events will be suppressed", fmt.Sprintf(format, args...))
 }
 
 // markCorrupt records in the header that the image is corrupt and refuses to write from
 // now on: to go on could destroy what is still there. mu is held.
 func (im *Image) markCorrupt(off int64, format string, args ...any) error {
-	err := im.corrupt("write", off, format, args...)
-	if im.v3() && im.writable.Load() {
+	if !im.writable.Load() {
+		return im.corrupt("write", off, format, args...)
+	}
+	if im.v3() {
 		// That it is corrupt is reported in any case.
 		_ = im.setFeatures(offIncompatible, &im.hdr.incompatible, im.hdr.incompatible|incompatCorrupt)
 	}
 	im.writable.Store(false)
-	return err
+	return blockdev.ErrorAt(blockdev.ErrCorrupt, "write", im.name, off,
+		"qcow2: Marking image as corrupt: %s; further corruption events will be suppressed", fmt.Sprintf(format, args...))
 }
 
 // BackingReference is what the header says.

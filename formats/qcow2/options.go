@@ -2,6 +2,8 @@ package qcow2
 
 import (
 	"context"
+	"math"
+	"time"
 
 	"github.com/qmon/qmon/blockdev"
 )
@@ -43,25 +45,24 @@ const (
 	maxCacheBytes = 16 << 30
 )
 
-var overlapModes = []string{"none", "constant", "cached", "all"}
-
-var openOptionTable = blockdev.OptionTable{
+var openOptionTable = append(overlapOptionTable(), blockdev.OptionTable{
 	{Name: "lazy-refcounts", Type: blockdev.OptBool, Help: "Postpone refcount updates"},
 	{Name: "pass-discard-request", Type: blockdev.OptBool, Help: "Pass guest discard requests to the layer below"},
 	{Name: "pass-discard-snapshot", Type: blockdev.OptBool, Default: "on", Help: "Generate discard requests when snapshot related space is freed"},
 	{Name: "pass-discard-other", Type: blockdev.OptBool, Default: "off", Help: "Generate discard requests when other clusters are freed"},
-	{Name: "overlap-check", Type: blockdev.OptEnum, Enum: overlapModes, Help: "Selects which overlap checks to perform from a range of templates (none, constant, cached, all)"},
-	{Name: "overlap-check.template", Type: blockdev.OptEnum, Enum: overlapModes, Help: "Selects which overlap checks to perform from a range of templates (none, constant, cached, all)"},
 	{Name: "cache-size", Type: blockdev.OptSize, Help: "Maximum combined metadata (L2 tables and refcount blocks) cache size"},
 	{Name: "l2-cache-size", Type: blockdev.OptSize, Help: "Maximum L2 table cache size"},
 	{Name: "l2-cache-entry-size", Type: blockdev.OptSize, Help: "Size of each entry in the L2 cache"},
 	{Name: "refcount-cache-size", Type: blockdev.OptSize, Help: "Maximum refcount block cache size"},
 	{Name: "cache-clean-interval", Type: blockdev.OptInt, Help: "Clean unused cache entries after this time (in seconds)"},
-}
+}...)
 
-// openOptions are the options of Open, decoded. Overlap checks, entry size and clean
-// interval are taken and have no effect: the checks that are cheap are always made.
+// openOptions are the options of Open, decoded. The entry size is checked and has no
+// effect: tables are cached whole.
 type openOptions struct {
+	overlap             overlapChecks
+	cleanInterval       time.Duration // 0 for never
+	l2EntrySize         *int64
 	lazy                *bool
 	passDiscardRequest  bool
 	passDiscardSnapshot bool
@@ -93,6 +94,8 @@ func parseOpenOptions(r blockdev.OpenRequest) (openOptions, error) {
 		CacheSize       *int64 `option:"cache-size"`
 		L2CacheSize     *int64 `option:"l2-cache-size"`
 		RefCacheSize    *int64 `option:"refcount-cache-size"`
+		EntrySize       *int64 `option:"l2-cache-entry-size"`
+		CleanInterval   int64  `option:"cache-clean-interval"`
 	}
 	if err := r.Options.Decode(&in); err != nil {
 		return o, err
@@ -101,6 +104,15 @@ func parseOpenOptions(r blockdev.OpenRequest) (openOptions, error) {
 	set(&o.passDiscardSnapshot, in.DiscardSnapshot)
 	set(&o.passDiscardOther, in.DiscardOther)
 	o.lazy = in.Lazy
+	o.l2EntrySize = in.EntrySize
+	if in.CleanInterval > math.MaxUint32 {
+		return o, blockdev.Errorf(blockdev.ErrInvalid, "open", r.Filename, "Cache clean interval too big")
+	}
+	o.cleanInterval = time.Duration(in.CleanInterval) * time.Second
+	var err error
+	if o.overlap, err = parseOverlapChecks(r.Options); err != nil {
+		return o, err
+	}
 	return o, o.setCacheSizes(in.CacheSize, in.L2CacheSize, in.RefCacheSize)
 }
 
@@ -108,6 +120,15 @@ func set[T any](to *T, from *T) {
 	if from != nil {
 		*to = *from
 	}
+}
+
+// checkEntrySize refuses entries that no table can be cut into.
+func (o *openOptions) checkEntrySize(name string, clusterSize int64) error {
+	if n := o.l2EntrySize; n != nil && (!powerOfTwo(*n) || *n < 1<<minClusterBits || *n > clusterSize) {
+		return blockdev.Errorf(blockdev.ErrInvalid, "open", name,
+			"L2 cache entry size must be a power of two between %d and the cluster size (%d)", 1<<minClusterBits, clusterSize)
+	}
+	return nil
 }
 
 // setCacheSizes shares a combined size out as QEMU does: what the other two leave open,
