@@ -52,7 +52,10 @@ func (im *Image) resize(size int64) error {
 			if err := im.setDisk(im.l1.off, len(im.l1.entries), size); err != nil {
 				return err
 			}
-			return im.dropAndCommit(size)
+			if err := im.dropAndCommit(size); err != nil {
+				return err
+			}
+			return im.cutFile()
 		}
 		// A VM state behind the old end would become part of the disk.
 		if err := im.dropAndCommit(old); err != nil {
