@@ -76,6 +76,8 @@ type OpenRequest struct {
 	Filename string
 	// File is the opened child with the bytes, nil for protocols.
 	File Node
+	// FileDriver is the name of the driver of File.
+	FileDriver string
 	// Options are validated against OpenOptions.
 	Options Values
 	Mode    Mode

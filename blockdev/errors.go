@@ -33,6 +33,8 @@ var (
 	ErrExists = errors.New("exists already")
 	// ErrNoMedium: the drive is empty, or its tray is open.
 	ErrNoMedium = errors.New("no medium")
+	// ErrMismatch: two images that have to say the same do not.
+	ErrMismatch = errors.New("contents differ")
 	// ErrNoSpace: the file cannot grow further.
 	ErrNoSpace = errors.New("no space")
 )

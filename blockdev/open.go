@@ -237,7 +237,7 @@ func (p *opening) openFormat(ctx context.Context) (*Vertex, error) {
 		OpenChild: p.openOther, ListLength: p.listLength, OpenReference: p.openReference,
 	}
 	if p.file != nil {
-		r.File = p.file.Node
+		r.File, r.FileDriver = p.file.Node, p.file.driverName()
 		if err := p.followMode(p.file); err != nil {
 			return nil, err
 		}
@@ -279,6 +279,7 @@ func (p *opening) formatOptions() Options {
 	for _, c := range append(p.driver.children(), Child{Name: "backing"}) {
 		own.Sub(c.Name)
 		own.Take(c.Name)
+		own.Take("x-" + c.Name)
 	}
 	return own
 }

@@ -49,6 +49,9 @@ func Fail(text string, err error) error { return wrap(toReport, text, err) }
 
 // requestFailed is the failure of a request: "read failed: Input/output error".
 func requestFailed(what string, err error) error {
+	if errors.Is(err, blockdev.ErrMismatch) {
+		return wrap(toErr, blockdev.Message(err), err) // which node it was, and where
+	}
 	return wrap(toOut, what+": "+Message(err), err)
 }
 

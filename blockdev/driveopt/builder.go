@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/blockdev/filter/throttle"
 )
 
 // Board says which drives a machine has room for, and under which names.
@@ -67,6 +68,9 @@ func (b *Builder) Add(ctx context.Context, s Spec) (*blockdev.Drive, error) {
 	})
 	if s.File != "" || len(s.Options) > 0 {
 		v, err := b.openMedium(ctx, s)
+		if err == nil && s.Throttle != nil {
+			v, err = b.throttled(ctx, s, name, v)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -203,6 +207,19 @@ func (b *Builder) openMedium(ctx context.Context, s Spec) (*blockdev.Vertex, err
 		return nil, errors.Join(err, v.Unref())
 	}
 	return over, nil
+}
+
+// throttled puts the drive's limits over its medium. Drives of one group share the limits,
+// which are those that were given last.
+func (b *Builder) throttled(ctx context.Context, s Spec, name string, v *blockdev.Vertex) (*blockdev.Vertex, error) {
+	group := s.ThrottleGroup
+	if group == "" {
+		group = name
+	}
+	throttle.SetLimits(group, *s.Throttle)
+	o := blockdev.Options{"driver": "throttle", "throttle-group": group, "file": v.Name}
+	over, err := b.Graph.OpenDescription(ctx, o, blockdev.OpenOptions{Mode: v.Mode()})
+	return over, errors.Join(err, v.Unref()) // over holds a reference of its own
 }
 
 func (b *Builder) warnProbed(file string) {

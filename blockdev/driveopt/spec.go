@@ -6,8 +6,10 @@ package driveopt
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/blockdev/filter/throttle"
 	"github.com/qmon/qmon/internal/qemuopts"
 )
 
@@ -29,6 +31,9 @@ type Spec struct {
 	Errors       blockdev.ErrorPolicy
 	// ErrorsGiven tells if werror= or rerror= were, which not every interface takes.
 	ErrorsGiven bool
+	// Throttle are the limits of the drive, those of a group if it names one; nil for none.
+	Throttle      *throttle.Limits
+	ThrottleGroup string
 	// Options are the rest: the driver's own, with dotted keys.
 	Options blockdev.Options
 }
@@ -52,7 +57,7 @@ func New(file, iface string, index int) Spec {
 func Parse(text string) (Spec, error) {
 	l := qemuopts.Parse(text, "")
 	s := Spec{Options: blockdev.Options{}}
-	for _, step := range []func(*qemuopts.List) error{s.takePlace, s.takeMedium, s.takeModes, s.takeErrors} {
+	for _, step := range []func(*qemuopts.List) error{s.takePlace, s.takeMedium, s.takeModes, s.takeErrors, s.takeThrottle} {
 		if err := step(&l); err != nil {
 			return Spec{}, err
 		}
@@ -216,6 +221,29 @@ func (s *Spec) takeErrors(l *qemuopts.List) error {
 		}
 		s.ErrorsGiven = true
 	}
+	return nil
+}
+
+// takeThrottle reads the limits.
+func (s *Spec) takeThrottle(l *qemuopts.List) error {
+	given := blockdev.Options{}
+	for _, p := range *l {
+		if strings.HasPrefix(p.Key, "throttling.") {
+			given[p.Key] = p.Value
+		}
+	}
+	for key := range given {
+		l.Take(key)
+	}
+	s.ThrottleGroup, _ = given.Take("throttling.group")
+	if len(given) == 0 {
+		return nil
+	}
+	limits, err := throttle.ParseLimits(given)
+	if err != nil {
+		return invalid("%s", blockdev.Message(err))
+	}
+	s.Throttle = &limits
 	return nil
 }
 

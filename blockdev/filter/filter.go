@@ -30,6 +30,7 @@ var (
 	_ blockdev.Limiter          = (*Base)(nil)
 	_ blockdev.CompressedWriter = (*Base)(nil)
 	_ blockdev.NewContents      = (*Base)(nil)
+	_ blockdev.AllocatedSizer   = (*Base)(nil)
 	_ blockdev.EventReceiver    = (*Base)(nil)
 )
 
@@ -97,6 +98,14 @@ func (b *Base) ReopenWritable(bool) error { return nil }
 
 // Limits are those of the node below.
 func (b *Base) Limits() blockdev.Limits { return blockdev.LimitsOf(b.below) }
+
+// AllocatedSize is that of the node below.
+func (b *Base) AllocatedSize() (int64, error) {
+	if a, ok := b.below.(blockdev.AllocatedSizer); ok {
+		return a.AllocatedSize()
+	}
+	return 0, blockdev.Errorf(blockdev.ErrNotSupported, "size", "", "Operation not supported")
+}
 
 // ZeroWhenNew is as the node below says.
 func (b *Base) ZeroWhenNew() bool { return blockdev.IsZeroWhenNew(b.below) }

@@ -1,5 +1,5 @@
-// Package objects is --object of the tools: secrets, TLS credentials, and lists of who may
-// connect. Options refer to them by ID.
+// Package objects is --object of the tools: secrets, TLS credentials, lists of who may
+// connect, and limits of disks. Options refer to them by ID.
 //
 //	--object secret,id=s0,file=/run/key
 //	--object {"qom-type":"authz-list","id":"a","policy":"deny","rules":[...]}
@@ -12,6 +12,7 @@ import (
 
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/blockdev/authz"
+	"github.com/qmon/qmon/blockdev/filter/throttle"
 	"github.com/qmon/qmon/blockdev/secret"
 	"github.com/qmon/qmon/blockdev/tlscreds"
 	"github.com/qmon/qmon/internal/qemuopts"
@@ -19,11 +20,12 @@ import (
 
 // kinds are the types of objects; the function defines one.
 var kinds = map[string]func(blockdev.Options) error{
-	"secret":          secret.Define,
-	"tls-creds-x509":  tlscreds.Define,
-	"authz-list":      authz.Define,
-	"authz-list-file": authz.Define,
-	"authz-simple":    authz.Define,
+	"secret":            secret.Define,
+	"tls-creds-x509":    tlscreds.Define,
+	throttle.ObjectType: throttle.Define,
+	"authz-list":        authz.Define,
+	"authz-list-file":   authz.Define,
+	"authz-simple":      authz.Define,
 }
 
 // Kinds are the types that can be defined, sorted.

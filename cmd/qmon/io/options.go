@@ -6,6 +6,7 @@ import (
 
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/blockdev/driveopt"
+	"github.com/qmon/qmon/blockdev/filter/throttle"
 	"github.com/qmon/qmon/blockdev/secret"
 	"github.com/qmon/qmon/internal/getopt"
 	"github.com/qmon/qmon/internal/objects"
@@ -174,10 +175,11 @@ func (o *invocation) define(text string) error {
 	return err
 }
 
-// forget removes the secrets, which are the whole program's, when the tool is done.
+// forget removes the objects, which are the whole program's, when the tool is done.
 func (o *invocation) forget() {
 	for _, id := range o.objects {
 		secret.Remove(id)
+		throttle.Remove(id)
 	}
 }
 

@@ -29,6 +29,8 @@ var fixtures = []string{
 	"qemu-io -f qcow2 -c 'write -P 7 1M 128k' -c 'write -z 0 64k' o.qcow2",
 	"qemu-img create -q -f qcow2 -o compat=0.10,cluster_size=4k v2.qcow2 1M",
 	"qemu-img create -q -u -f qcow2 -b d.qcow2 -F raw strange.qcow2 3M",
+	"qemu-img create -q b.raw 1M",
+	"sh -c 'printf \"[inject-error]\\nevent = \\\"read_aio\\\"\\n\" >rules'",
 	"qemu-img create -q z.raw 0",
 	"qemu-img create -q -f qcow2 z.qcow2 0",
 	"qemu-img convert -O raw d.qcow2 d.raw",
@@ -139,10 +141,12 @@ type outcome struct {
 	Status         int
 }
 
-func TestParity(t *testing.T) {
+func TestParity(t *testing.T) { testParity(t, parityCases) }
+
+func testParity(t *testing.T, cases []string) {
 	peer.Need(t, "qemu-img", "qemu-io", "cp", "sh")
 	template := makeFixtures(t)
-	for _, c := range parityCases {
+	for _, c := range cases {
 		t.Run(c, func(t *testing.T) {
 			theirs, ours := copyOf(t, template), copyOf(t, template)
 			line, typed, _ := strings.Cut(c, "|")

@@ -10,6 +10,7 @@ import (
 
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/blockdev/driveopt"
+	"github.com/qmon/qmon/internal/objects"
 	"github.com/qmon/qmon/internal/qemuopts"
 )
 
@@ -144,6 +145,12 @@ func setDrive(flagName, iface string, index int, cdrom bool) func(*options, stri
 		o.drives = append(o.drives, driveArgument{"-" + flagName + " " + file, s})
 		return nil
 	}
+}
+
+// defineObject is the setter of -object.
+func defineObject(_ *options, text string, _ io.Writer) error {
+	_, err := objects.Define(text)
+	return err
 }
 
 // setString is the setter of an option with one free value.

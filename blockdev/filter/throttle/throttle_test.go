@@ -1,0 +1,84 @@
+package throttle
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/blockdev/blocktest"
+)
+
+// TestBucket fills a bucket and looks at how long the next request would wait.
+func TestBucket(t *testing.T) {
+	start := time.Unix(1000, 0)
+	for _, c := range []struct {
+		name   string
+		rate   Rate
+		level  float64
+		passed time.Duration
+		want   time.Duration
+	}{
+		{"unlimited", Rate{Length: 1}, 1e9, 0, 0},
+		{"a tenth of a second may be taken at once", Rate{Average: 1000, Length: 1}, 100, 0, 0},
+		{"what is more has to leak", Rate{Average: 1000, Length: 1}, 1100, 0, time.Second},
+		{"which takes its time", Rate{Average: 1000, Length: 1}, 1100, 750 * time.Millisecond, 250 * time.Millisecond},
+		{"a burst of one second", Rate{Average: 100, Max: 1000, Length: 1}, 1000, 0, 0},
+		{"no more than that", Rate{Average: 100, Max: 1000, Length: 1}, 1010, 0, 100 * time.Millisecond},
+		{"a long burst keeps to its own rate", Rate{Average: 100, Max: 1000, Length: 60}, 1100, 0, time.Second},
+	} {
+		b := &bucket{rate: c.rate, level: c.level, burst: c.level, last: start}
+		if got := b.full(start.Add(c.passed)); got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
+func TestRequestsCountInTheirBuckets(t *testing.T) {
+	l, err := ParseLimits(blockdev.Options{
+		"bps-total": "1000000000", "iops-read": "100000", "iops-write": "100000", "iops-size": "1000",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := NewGroup(l)
+	n := New(blocktest.NewMemory(make([]byte, 8192)), g)
+	p := make([]byte, 4000)
+	if _, err := n.ReadAt(p, 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.WriteAt(p[:500], 0); err != nil {
+		t.Fatal(err)
+	}
+	total := g.bytes[read][0]
+	if total != g.bytes[write][0] || total.burst != 4500 {
+		t.Errorf("%v bytes", total.burst)
+	}
+	if r, w := g.requests[read][1].burst, g.requests[write][1].burst; r != 4 || w != 1 {
+		t.Errorf("%v reads, %v writes", r, w)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	for options, want := range map[string]string{
+		"x-bps-total=x":                      "Parameter 'x-bps-total' expects integer",
+		"x-foo=1":                            "Parameter 'x-foo' is unexpected",
+		"x-bps-total=-1":                     "Property values cannot be negative",
+		"x-bps-total=1000 x-bps-read=100":    "bps/iops/max total values and read/write values cannot be used at the same time",
+		"x-bps-read-max=100":                 "bps_max/iops_max require corresponding bps/iops values",
+		"x-bps-read=1000 x-bps-read-max=100": "bps_max/iops_max cannot be lower than bps/iops",
+		"x-bps-read-max-length=10":           "burst length set without burst rate",
+		"x-bps-read=1000 x-bps-read-max=2000 x-bps-read-max-length=0": "the burst length cannot be 0",
+		"x-iops-size=4096 x-iops-total=0":                             "iops size requires an iops value to be set",
+	} {
+		o := blockdev.Options{"id": t.Name()}
+		for _, option := range strings.Fields(options) {
+			k, v, _ := strings.Cut(option, "=")
+			o[k] = v
+		}
+		if err := Define(o); blockdev.Message(err) != want {
+			t.Errorf("%s: %q, want %q", options, blockdev.Message(err), want)
+		}
+		Remove(t.Name())
+	}
+}
