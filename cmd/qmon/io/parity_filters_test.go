@@ -25,7 +25,7 @@ var filterCases = []string{
 	"-f qcow2 -c 'write 0 512' -c 'read 0 512' -c map blkdebug:rules:a.qcow2",
 	// blkdebug: limits
 	onRaw + ",align=3", onRaw + ",align=4096,max-transfer=5000", onRaw + ",opt-write-zero=5000,align=512", onRaw + ",max-discard=5G", onRaw + ",align=8G",
-	"--image-opts driver=raw,file.driver=blkdebug,file.image.filename=a.raw,file.align=4096,file.max-transfer=8192 -c 'write -P 7 100 5000' -c 'read -v 90 20' -c 'write -z 10000 10000' -c 'discard 1 30000' -c 'read -P 7 100 5000'",
+	"--image-opts driver=raw,file.driver=blkdebug,file.image.filename=a.raw,file.align=4096,file.max-transfer=8192 -c 'write -P 7 100 5000' -c 'read -v 90 20' -c 'read -P 7 100 5000' -c 'read -P 0 5100 5000'",
 	onQcow2 + ",file.align=4096 -c 'write -P 7 100 5000' -c 'read -v 90 20' -c 'write -z 10000 10000' -c 'read -P 7 100 5000' -c map",
 	// blkdebug: breakpoints
 	onRaw + " -c 'break foo x' -c 'break none x' -c 'resume y' -c 'remove_break y' -c 'remove_break x' -c 'read 0 512'",
