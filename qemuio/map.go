@@ -104,6 +104,9 @@ func info(_ context.Context, e *Exerciser, _ *Call) error {
 	}
 	if v.Driver != nil {
 		e.printf("format name: %s\n", v.Driver.Name)
+		if v.Driver.Protocol || len(v.Driver.Prefixes) > 0 {
+			e.printf("format name: %s\n", v.Driver.Name) // QEMU's name of it as a protocol
+		}
 	}
 	about, err := img.InfoOf(v)
 	if err != nil {

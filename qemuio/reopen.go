@@ -99,7 +99,11 @@ var nodeOptions = map[string]bool{
 // changeable refuses options that an open image cannot get, and values that make no sense.
 func changeable(v *blockdev.Vertex, o blockdev.Options) error {
 	own := blockdev.Options{}
+	below := map[string]*blockdev.Vertex{"file.driver": v.File(), "backing.driver": v.Backing()}
 	for _, k := range o.Keys() {
+		if c := below[k]; c != nil && c.Driver != nil && c.Driver.Name == o[k] {
+			continue // as it is
+		}
 		switch {
 		case v.Options[k] == o[k], nodeOptions[k], k == "driver" && v.Driver != nil && o[k] == v.Driver.Name:
 			continue

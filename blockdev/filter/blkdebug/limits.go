@@ -76,6 +76,9 @@ func (n *Node) Limits() blockdev.Limits {
 	return l
 }
 
+// isAligned tells if a range is whole blocks.
+func (l limits) isAligned(off, n int64) bool { return off%l.align == 0 && n%l.align == 0 }
+
 // aligned widens a range to whole blocks.
 func (l limits) aligned(off, n int64) (start, end int64) {
 	return off - off%l.align, (off + n + l.align - 1) / l.align * l.align
@@ -212,12 +215,11 @@ func (n *Node) writeBlocks(p []byte, off int64) error {
 	})
 }
 
-// WriteZeroes passes on whole units of the preferred alignment; what is before and behind
-// them is written as bytes.
+// WriteZeroes passes on whole blocks, in pieces that the preferred alignment cuts; what is
+// before and behind them is written as bytes.
 func (n *Node) WriteZeroes(off, length int64, flags blockdev.ZeroFlags) error {
-	unit := max(n.limits.align, n.limits.optZero)
-	return split(off, length, unit, n.limits.maxZero, func(off, length int64) error {
-		if off%unit != 0 || length%unit != 0 {
+	return n.split(off, length, n.limits.optZero, n.limits.maxZero, func(off, length int64) error {
+		if !n.limits.isAligned(off, length) {
 			return n.zeroBytes(off, length, flags)
 		}
 		err := n.zeroBlocks(off, length, flags)
@@ -246,11 +248,11 @@ func (n *Node) zeroBytes(off, length int64, flags blockdev.ZeroFlags) error {
 	return blockdev.WriteZeroBytes(n, off, length)
 }
 
-// Discard passes on whole units of the preferred alignment, and leaves the rest alone.
+// Discard passes on whole blocks, in pieces that the preferred alignment cuts, and leaves the
+// rest alone.
 func (n *Node) Discard(off, length int64) error {
-	unit := max(n.limits.align, n.limits.optDiscard)
-	return split(off, length, unit, n.limits.maxDiscard, func(off, length int64) error {
-		if off%unit != 0 || length%unit != 0 {
+	return n.split(off, length, n.limits.optDiscard, n.limits.maxDiscard, func(off, length int64) error {
+		if !n.limits.isAligned(off, length) {
 			return nil
 		}
 		defer n.busy.Lock(off, off+length, false)()
@@ -262,18 +264,29 @@ func (n *Node) Discard(off, length int64) error {
 	})
 }
 
-// split calls do with what is before the first whole unit, the whole units in pieces of at
-// most limit bytes, and what is behind the last.
-func split(off, n, unit, limit int64, do func(off, n int64) error) error {
-	if head := min(n, (unit-off%unit)%unit); head > 0 {
-		if err := do(off, head); err != nil {
+// split calls do with the blocks of a range in pieces of at most limit bytes, cut where a
+// multiple of the preferred alignment begins and ends, and with the parts of blocks around.
+func (n *Node) split(off, length, preferred, limit int64, do func(off, n int64) error) error {
+	unit := n.limits.align
+	return cut(off, length, max(preferred, unit), func(off, length int64) error {
+		return cut(off, length, unit, func(off, length int64) error {
+			return pieces(off, length, limit, do)
+		})
+	})
+}
+
+// cut calls do with what is before the first whole unit, the whole units, and what is behind.
+func cut(off, n, unit int64, do func(off, n int64) error) error {
+	head := min(n, (unit-off%unit)%unit)
+	whole := (n - head) / unit * unit
+	for _, part := range []int64{head, whole, n - head - whole} {
+		if part == 0 {
+			continue
+		}
+		if err := do(off, part); err != nil {
 			return err
 		}
-		off, n = off+head, n-head
+		off += part
 	}
-	whole := n - n%unit
-	if err := pieces(off, whole, limit, do); err != nil || n == whole {
-		return err
-	}
-	return do(off+whole, n-whole)
+	return nil
 }

@@ -51,7 +51,7 @@ const (
 
 func open(_ context.Context, r blockdev.OpenRequest) (blockdev.Node, error) {
 	if !r.Mode.Writable {
-		return nil, blockdev.Errorf(blockdev.ErrReadOnly, "open", r.Filename, "Can't use copy-on-read on read-only device")
+		return nil, blockdev.Errorf(blockdev.ErrReadOnly, "open", r.Filename, "Block node is read-only")
 	}
 	return New(r.File), nil
 }

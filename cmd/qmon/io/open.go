@@ -75,15 +75,24 @@ func (t *tool) openCommand(ctx context.Context, e *qemuio.Exerciser, c *qemuio.C
 
 func (t *tool) closeCommand(context.Context, *qemuio.Exerciser, *qemuio.Call) error { return t.close() }
 
-// open opens what the flags say and makes it the exerciser's drive.
+// open is insert for those who have not opened it before: an error says what cannot be.
 func (t *tool) open(ctx context.Context, f openFlags) error {
-	v, err := t.openVertex(ctx, f)
+	err := t.insert(ctx, f)
 	if err != nil {
 		text := "can't open"
 		if *f.filename != "" || len(f.options) == 0 {
 			text += " device " + *f.filename
 		}
 		return &blockdev.Error{Op: "open", File: *f.filename, Offset: blockdev.NoOffset, Text: text, Err: err}
+	}
+	return nil
+}
+
+// insert opens what the flags say and makes it the exerciser's drive.
+func (t *tool) insert(ctx context.Context, f openFlags) error {
+	v, err := t.openVertex(ctx, f)
+	if err != nil {
+		return err
 	}
 	d := blockdev.NewDrive(blockdev.DriveConfig{Cache: f.cache})
 	if err := d.Insert(v); err != nil {

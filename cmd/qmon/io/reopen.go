@@ -29,8 +29,8 @@ func (t *tool) reopen(ctx context.Context, r qemuio.Reopening) error {
 	if err := t.close(); err != nil {
 		return err
 	}
-	if err := t.open(ctx, next); err != nil {
-		return errors.Join(err, t.open(ctx, old))
+	if err := t.insert(ctx, next); err != nil {
+		return errors.Join(err, t.insert(ctx, old))
 	}
 	return nil
 }
