@@ -2,11 +2,11 @@ package vhdx
 
 import (
 	"encoding/binary"
-	"path"
 	"strings"
 	"unicode/utf16"
 
 	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/formats/internal/parent"
 )
 
 // Section 2.6.2.6: the parent locator.
@@ -54,7 +54,7 @@ func decodeLocator(b []byte, name string) (*locator, error) {
 		}
 		values[key] = value
 	}
-	l := &locator{name: parentName(values)}
+	l := &locator{name: parent.WindowsName(values["relative_path"], values["absolute_win32_path"], values["volume_path"])}
 	for _, key := range []string{"parent_linkage", "parent_linkage2"} {
 		if id, ok := parseGUID(strings.Trim(values[key], "{}")); ok {
 			l.linkages = append(l.linkages, id)
@@ -76,19 +76,4 @@ func utf16At(b []byte, off uint32, n uint16) (string, bool) {
 		u[i] = binary.LittleEndian.Uint16(b[int(off)+2*i:])
 	}
 	return string(utf16.Decode(u)), true
-}
-
-// parentName is the path of the parent: the relative one, else the last part of another.
-// Those are paths of Windows, so their volume and drive do not matter here.
-func parentName(values map[string]string) string {
-	slashes := func(key string) string { return strings.ReplaceAll(values[key], `\`, "/") }
-	if p := slashes("relative_path"); p != "" {
-		return path.Clean(p)
-	}
-	for _, key := range []string{"absolute_win32_path", "volume_path"} {
-		if p := slashes(key); p != "" {
-			return path.Base(p)
-		}
-	}
-	return ""
 }

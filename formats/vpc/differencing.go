@@ -3,13 +3,12 @@ package vpc
 import (
 	"context"
 	"encoding/binary"
-	"path"
-	"strings"
 	"sync"
 	"unicode/utf16"
 
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/formats/internal/bat"
+	"github.com/qmon/qmon/formats/internal/parent"
 )
 
 // Platform codes of parent locators, "Dynamic Disk Header Format", and their fields.
@@ -73,8 +72,7 @@ func (im *Image) isParent(n blockdev.Node) error {
 	return nil
 }
 
-// parentName is the path of the parent: the relative one, else the absolute one, else the
-// name alone. Paths are those of Windows, so their drive does not matter here.
+// parentName is the name of the parent's file, from the locators or the name beside them.
 func (h *dynamicHeader) parentName(file blockdev.Node) (string, error) {
 	names := map[string]string{}
 	for i := range locators {
@@ -88,22 +86,14 @@ func (h *dynamicHeader) parentName(file blockdev.Node) (string, error) {
 		if _, err := file.ReadAt(name, int64(off)); err != nil {
 			return "", err
 		}
-		names[code] = windowsPath(name, binary.LittleEndian)
+		names[code] = decodeUTF16(name, binary.LittleEndian)
 	}
-	own := windowsPath(h.raw[offParentName:offParentName+parentNameBytes], binary.BigEndian)
-	switch {
-	case names[locatorRelative] != "":
-		return path.Clean(names[locatorRelative]), nil
-	case names[locatorAbsolute] != "":
-		return path.Base(names[locatorAbsolute]), nil
-	case own != "":
-		return path.Base(own), nil
-	}
-	return "", nil
+	own := decodeUTF16(h.raw[offParentName:offParentName+parentNameBytes], binary.BigEndian)
+	return parent.WindowsName(names[locatorRelative], names[locatorAbsolute], own), nil
 }
 
-// windowsPath decodes UTF-16 up to the first NUL, with slashes for backslashes.
-func windowsPath(b []byte, order binary.ByteOrder) string {
+// decodeUTF16 decodes a name up to the first NUL.
+func decodeUTF16(b []byte, order binary.ByteOrder) string {
 	var u []uint16
 	for ; len(b) >= 2; b = b[2:] {
 		c := order.Uint16(b)
@@ -112,7 +102,7 @@ func windowsPath(b []byte, order binary.ByteOrder) string {
 		}
 		u = append(u, c)
 	}
-	return strings.ReplaceAll(string(utf16.Decode(u)), `\`, "/")
+	return string(utf16.Decode(u))
 }
 
 // BackingReference is what the header says of the parent.
