@@ -120,7 +120,8 @@ func (g *Graph) createFile(ctx context.Context, filename string) (*Vertex, error
 	return g.open(ctx, name, OpenOptions{Driver: protocol.Name, Mode: Mode{Writable: true, Unmap: true}})
 }
 
-// ProtocolOf is the driver that a file name selects: by its prefix, or else "file".
+// ProtocolOf is the driver that a file name selects: by its prefix, by being a drive of the
+// host, or else "file".
 func ProtocolOf(filename string) (*Driver, error) {
 	name, err := parseFilename(filename)
 	if err != nil {

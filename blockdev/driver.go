@@ -21,9 +21,9 @@ type Driver struct {
 	// Probe scores how surely head, the first bytes of a file (at most ProbeSize), is an
 	// image of this format: 0 not at all, 100 certain. nil for drivers never probed.
 	Probe func(head []byte, filename string) int
-	// ProbeName scores how surely a plain name is this protocol's: 0 not at all, 100
-	// certain. It may look at the file. nil for protocols that only a prefix selects.
-	ProbeName func(filename string) int
+	// ClaimsName tells if a plain name is this protocol's and no regular file's; it may
+	// look at the file. nil for protocols that only a prefix selects.
+	ClaimsName func(filename string) bool
 	// OpenOptions and CreateOptions are what Open and Create understand besides the
 	// options every node has (driver, node-name, read-only, cache.*, discard, ...).
 	OpenOptions   OptionTable

@@ -122,18 +122,10 @@ func (f *fileName) lookup() (*Driver, error) {
 	if f.driver != nil {
 		return f.driver, nil
 	}
-	var best *Driver
-	score := 0
 	for _, d := range Drivers() {
-		if d.ProbeName == nil || f.exact {
-			continue
+		if d.ClaimsName != nil && !f.exact && d.ClaimsName(f.options["filename"]) {
+			return d, nil
 		}
-		if s := d.ProbeName(f.options["filename"]); s > score {
-			best, score = d, s
-		}
-	}
-	if best != nil {
-		return best, nil
 	}
 	return LookupDriver(fileDriver)
 }

@@ -20,8 +20,8 @@ type Disk struct {
 
 var _ blockdev.HostDisk = (*Disk)(nil)
 
-func openDrive(s system, r blockdev.OpenRequest, driver string) (*Disk, error) {
-	n, err := openFile(s, r, driver)
+func openDisk(s system, r blockdev.OpenRequest) (blockdev.Node, error) {
+	n, err := openFile(s, r, diskDriver)
 	if err != nil {
 		return nil, err
 	}

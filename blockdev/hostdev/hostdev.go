@@ -2,14 +2,14 @@
 // floppies and everything else that is a block or character device, host_cdrom for CD
 // drives.
 //
-//	Node (tray, lock, medium: cdrom.go)
-//	  |
-//	file.Node --- drive (opening, size, discard, zeroes: drive.go)
-//	                |
-//	              system: names and ioctls (linux.go, mac.go, windows.go)
+//	Disk, CD (tray, lock, medium)
+//	   |
+//	file.Node --- storage (opening, size, discard, zeroes)
+//	                 |
+//	              system: names and ioctls (system_linux.go, mac.go, windows.go)
 //
-// A plain file name is a drive's if the system says so (names.go): /dev/sda on Linux, d:
-// and \\.\PhysicalDrive0 on Windows, /dev/cdrom there and on macOS for the first CD drive.
+// A plain file name is a drive's if the system says so: /dev/sda on Linux, d: and
+// \\.\PhysicalDrive0 on Windows, /dev/cdrom there and on macOS for the first CD drive.
 package hostdev
 
 import (
@@ -43,12 +43,12 @@ func diskProtocol(s system) blockdev.Driver {
 		Name:          diskDriver,
 		Protocol:      true,
 		Prefixes:      []string{diskDriver},
-		ProbeName:     func(name string) int { return score(s.identify(name), kindDisk) },
+		ClaimsName:    func(name string) bool { return s.identify(name) == kindDisk },
 		OpenOptions:   file.OpenOptions,
 		CreateOptions: createOptions,
 		ParseFilename: parseFilename(diskDriver),
 		Open: func(_ context.Context, r blockdev.OpenRequest) (blockdev.Node, error) {
-			return openDrive(s, r, diskDriver)
+			return openDisk(s, r)
 		},
 		Create: func(_ context.Context, r blockdev.CreateRequest) error { return create(s, r) },
 	}
@@ -59,21 +59,13 @@ func cdProtocol(s system) blockdev.Driver {
 		Name:          cdDriver,
 		Protocol:      true,
 		Prefixes:      []string{cdDriver},
-		ProbeName:     func(name string) int { return score(s.identify(name), kindCD) },
+		ClaimsName:    func(name string) bool { return s.identify(name) == kindCD },
 		OpenOptions:   file.OpenOptions,
 		ParseFilename: parseFilename(cdDriver),
 		Open: func(_ context.Context, r blockdev.OpenRequest) (blockdev.Node, error) {
 			return openCD(s, r)
 		},
 	}
-}
-
-// score is ProbeName's answer for a name that was identified.
-func score(is, want kind) int {
-	if is == want {
-		return 100
-	}
-	return 0
 }
 
 // parseFilename takes "host_device:/dev/sda" apart.
