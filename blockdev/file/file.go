@@ -210,7 +210,17 @@ func (n *Node) Examine() error {
 	if err := n.replace(f, n.writable); err != nil {
 		return err
 	}
-	return n.examine()
+	return n.measure()
+}
+
+// measure asks how long the file is now.
+func (n *Node) measure() error {
+	g, err := n.storage.Examine(n.f, n.name)
+	if err != nil {
+		return openError(n.name, err)
+	}
+	n.size.Store(g.Size)
+	return nil
 }
 
 // Handle calls fn with the open file, which stays open meanwhile.

@@ -66,6 +66,7 @@ func TestMapAgreesWithQEMU(t *testing.T) {
 	}
 }
 
+// lockMessage is what both we and QEMU say about an image in use.
 func lockMessage(how, name string) string {
 	return "Failed to get " + how + " lock\nIs another process using the image [" + name + "]?"
 }

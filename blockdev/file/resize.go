@@ -67,7 +67,7 @@ func (n *Node) Resize(size int64, o blockdev.ResizeOptions) error {
 func (n *Node) keepSize(size int64, o blockdev.ResizeOptions) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if err := n.examine(); err != nil {
+	if err := n.measure(); err != nil {
 		return err
 	}
 	switch {

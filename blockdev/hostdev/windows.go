@@ -144,7 +144,8 @@ func (windows) wholeDisk(path string) bool {
 	return len(device) > len(physicalDrive) && strings.EqualFold(device[:len(physicalDrive)], physicalDrive)
 }
 
-// discard tells the disk which range is not used any more.
+// discard tells the disk which range is not used any more. It is advice: a disk that
+// does not want it is not asked again.
 func (w windows) discard(f *os.File, off, n int64) error {
 	b := make([]byte, manageDataRangeOffset+manageDataRange)
 	le := binary.LittleEndian
@@ -154,7 +155,10 @@ func (w windows) discard(f *os.File, off, n int64) error {
 	le.PutUint32(b[24:], manageDataRange)
 	le.PutUint64(b[manageDataRangeOffset:], uint64(off))
 	le.PutUint64(b[manageDataRangeOffset+8:], uint64(n))
-	return w.control(f, ioctlStorageManageData, b)
+	if w.control(f, ioctlStorageManageData, b) != nil {
+		return blockdev.ErrNotSupported
+	}
+	return nil
 }
 
 func (windows) punchHole(*os.File, int64, int64) error { return blockdev.ErrNotSupported }
