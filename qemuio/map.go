@@ -38,7 +38,7 @@ func alloc(_ context.Context, e *Exerciser, c *Call) error {
 	n = max(0, min(n, v.Node.Size()-off))
 	var sum int64
 	for done := int64(0); done < n; {
-		ext, err := v.Node.Map(off+done, n-done)
+		ext, err := e.extent(v, off+done, n-done)
 		if err != nil {
 			return wrap(toOut, fmt.Sprintf("is_allocated failed: %s", Message(err)), err)
 		}
@@ -51,6 +51,20 @@ func alloc(_ context.Context, e *Exerciser, c *Call) error {
 	return nil
 }
 
+// extent is how the image v, which is in the drive, stores a range. Filters over it that make
+// requests fail are asked as well: they are there for that.
+func (e *Exerciser) extent(v *blockdev.Vertex, off, n int64) (blockdev.Extent, error) {
+	for w := e.drive.Medium(); w != nil && w != v; w = w.File() {
+		if _, ok := w.Node.(blockdev.Breaker); !ok {
+			continue
+		}
+		if _, err := w.Node.Map(off, n); err != nil {
+			return blockdev.Extent{}, err
+		}
+	}
+	return v.Node.Map(off, n)
+}
+
 // mapAll lists what is in the image itself, and what is not.
 func mapAll(ctx context.Context, e *Exerciser, _ *Call) error {
 	v, err := e.medium()
@@ -59,7 +73,7 @@ func mapAll(ctx context.Context, e *Exerciser, _ *Call) error {
 	}
 	end := v.Node.Size()
 	for off := int64(0); off < end; {
-		n, allocated, err := run(ctx, v.Node, off, end-off)
+		n, allocated, err := e.run(ctx, v, off, end-off)
 		if err != nil {
 			return wrap(toReport, "Failed to get allocation status: "+Message(err), err)
 		}
@@ -75,21 +89,21 @@ func mapAll(ctx context.Context, e *Exerciser, _ *Call) error {
 }
 
 // run tells how many of the n bytes at off are alike, and what they are.
-func run(ctx context.Context, node blockdev.Node, off, n int64) (length int64, allocated bool, err error) {
+func (e *Exerciser) run(ctx context.Context, v *blockdev.Vertex, off, n int64) (length int64, allocated bool, err error) {
 	for length < n {
 		if err := ctx.Err(); err != nil {
 			return 0, false, err
 		}
-		e, err := node.Map(off+length, n-length)
+		ext, err := e.extent(v, off+length, n-length)
 		if err != nil {
 			return 0, false, err
 		}
-		is := e.Kind != blockdev.ExtentUnallocated
+		is := ext.Kind != blockdev.ExtentUnallocated
 		if length > 0 && is != allocated {
 			break
 		}
 		allocated = is
-		length += e.Len
+		length += ext.Len
 	}
 	return length, allocated, nil
 }

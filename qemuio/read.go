@@ -210,8 +210,7 @@ func sectors(off, n int64) error {
 	return nil
 }
 
-// medium is what is in the drive: the image, past the filters over it. One that makes
-// requests fail counts as an image, as it is there to be asked.
+// medium is what is in the drive: the image, past the filters over it.
 func (e *Exerciser) medium() (*blockdev.Vertex, error) {
 	v := e.drive.Medium()
 	if v == nil {
@@ -219,9 +218,6 @@ func (e *Exerciser) medium() (*blockdev.Vertex, error) {
 	}
 	for v.File() != nil {
 		if _, ok := v.Node.(blockdev.Filter); !ok {
-			break
-		}
-		if _, ok := v.Node.(blockdev.Breaker); ok {
 			break
 		}
 		v = v.File()

@@ -16,6 +16,7 @@ func TestConformance(t *testing.T) {
 		"large clusters":  {"cluster_size": "2M", "refcount_bits": "8"},
 		"lazy refcounts":  {"lazy_refcounts": "on", "cluster_size": "4k"},
 		"narrow refcount": {"refcount_bits": "4", "cluster_size": "1k"},
+		"subclusters":     {"extended_l2": "on", "cluster_size": "16k"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if testing.Short() && name != "lazy refcounts" {
