@@ -30,6 +30,7 @@ type driver struct {
 	disk    *blocktest.Memory
 	level   bool // of the interrupt line
 
+	queue             uint32 // the one that is used
 	size              int
 	desc, avail, used uint64
 	nextDesc          int
@@ -138,7 +139,7 @@ func (d *driver) setUpQueue(size int) {
 	d.t.Helper()
 	d.size, d.nextDesc, d.nextAvail, d.seenUsed = size, 0, 0, 0
 	d.put(ringBase, make([]byte, 0x4000))
-	d.write(regQueueSelect, 0)
+	d.write(regQueueSelect, d.queue)
 	d.write(regQueueSize, uint32(size))
 	d.desc = ringBase
 	d.avail = d.desc + 16*uint64(size)
