@@ -45,11 +45,11 @@ func (u *Unit) readCapacity16(t *Task) {
 }
 
 // lastBlock is the address of the last one; of a medium with none too, 0.
-func (u *Unit) lastBlock() uint64 { return max(u.capacity(), 1) - 1 }
+func (u *Unit) lastBlock() uint64 { return max(u.blocks, 1) - 1 }
 
 // span checks addresses and returns them in bytes.
 func (u *Unit) span(t *Task, lba, blocks uint64) (off, n int64, ok bool) {
-	capacity := u.capacity()
+	capacity := u.blocks
 	if lba > capacity || blocks > capacity-lba {
 		t.fail(senseOutOfRange)
 		return 0, 0, false
@@ -172,7 +172,7 @@ func compare(medium blockdev.Loaded, bufs [][]byte, off int64) error {
 
 // synchronizeCache flushes. Without a medium there is nothing to flush.
 func (u *Unit) synchronizeCache(t *Task) {
-	if u.capacity() == 0 || u.kind == CDROM {
+	if u.blocks == 0 || u.kind == CDROM {
 		return
 	}
 	t.Writes = true

@@ -121,14 +121,14 @@ func (u *Unit) Start(t *Task) bool {
 		}
 		u.sense = Sense{}
 	}
-	_, err := u.medium.Size()
+	present := u.look()
 	optical := u.kind == CDROM
 	switch {
 	case !known:
 		t.fail(senseUnknownCommand)
 	case c.needs&needOptical != 0 && !optical, c.needs&needDisk != 0 && optical:
 		t.fail(senseBadField)
-	case c.needs&needMedium != 0 && err != nil:
+	case c.needs&needMedium != 0 && !present:
 		t.fail(senseNoMedium)
 	default:
 		c.do(u, t)

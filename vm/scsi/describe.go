@@ -31,6 +31,7 @@ func (u *Unit) Description() vm.Description {
 		vm.Text("device_id", u.drive.Name()),
 	}
 	if u.kind != CDROM {
+		u.look()
 		g := u.geometry()
 		d.Properties = append(d.Properties,
 			vm.Boolean("removable", u.removable),

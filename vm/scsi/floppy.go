@@ -33,7 +33,7 @@ const (
 
 // geometryOf is the division of a medium with that many sectors.
 func (u *Unit) geometry() geometry {
-	n := u.capacity()
+	n := u.blocks
 	if u.kind == Floppy {
 		if g, ok := floppies[n]; ok {
 			return g
@@ -55,7 +55,7 @@ const (
 // formatCapacities answers READ FORMAT CAPACITIES: the one that the medium has, or the largest
 // that a drive without one takes.
 func (u *Unit) formatCapacities(t *Task) {
-	blocks, kind := u.capacity(), byte(formattedMedium)
+	blocks, kind := u.blocks, byte(formattedMedium)
 	if blocks == 0 {
 		kind = noMedium
 		if u.kind == Floppy {

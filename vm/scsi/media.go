@@ -30,7 +30,7 @@ func (u *Unit) eventStatus(t *Task) {
 	if u.drive.TrayOpen() {
 		status = 1
 	}
-	if u.capacity() > 0 {
+	if u.blocks > 0 {
 		status |= 2
 	}
 	t.reply([]byte{0, 4, mediaClass, mediaClassBit, u.takeEvent(), status, 0, 0}, cdb(t.CDB).limit())

@@ -169,7 +169,7 @@ func (u *Unit) modeHead(long, blocks bool) []byte {
 	if u.kind != CDROM && u.drive.ReadOnly() {
 		specific = writeProtectBit
 	}
-	n := u.capacity()
+	n := u.blocks
 	descriptor := byte(0)
 	if blocks && n > 0 {
 		descriptor = 8
@@ -277,7 +277,7 @@ func (u *Unit) acceptable(m modePage, contents []byte) Sense {
 func (u *Unit) setWriteCache(t *Task, on bool) {
 	was := u.writeback
 	u.writeback = on
-	if _, err := u.medium.Size(); was && !on && err == nil {
+	if was && !on && u.blocks > 0 {
 		t.Writes = true
 		t.run = u.medium.Flush
 	}

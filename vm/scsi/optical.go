@@ -15,7 +15,7 @@ const (
 )
 
 func (u *Unit) profile() uint16 {
-	switch n := u.capacity(); {
+	switch n := u.blocks; {
 	case n == 0:
 		return profileNone
 	case n <= maxCDBlocks:
@@ -110,7 +110,7 @@ func (u *Unit) readTOC(t *Task) {
 		if from <= trackOne {
 			b = append(append(b, 0, trackFlags, trackOne, 0), address(0)...)
 		}
-		b = append(append(b, 0, leadFlags, leadOut, 0), address(u.capacity())...)
+		b = append(append(b, 0, leadFlags, leadOut, 0), address(u.blocks)...)
 	case format == 1: // sessions
 		b = append([]byte{0, 0, 1, 1, 0, trackFlags, trackOne, 0}, address(0)...)
 	case format == 2: // everything
@@ -120,7 +120,7 @@ func (u *Unit) readTOC(t *Task) {
 		}
 		point(0xa0, []byte{0, trackOne, 0, 0})
 		point(0xa1, []byte{0, trackOne, 0, 0})
-		point(0xa2, address(u.capacity()))
+		point(0xa2, address(u.blocks))
 		point(trackOne, address(0))
 	default:
 		t.fail(senseBadField)
@@ -147,7 +147,7 @@ func (u *Unit) discInformation(t *Task) {
 
 // discStructure answers READ DISC STRUCTURE for DVDs: formats 0, physical, and 1, copyright.
 func (u *Unit) discStructure(t *Task) {
-	blocks := u.capacity()
+	blocks := u.blocks
 	format := t.CDB[7]
 	switch {
 	case blocks == 0:

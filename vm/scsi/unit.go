@@ -56,6 +56,7 @@ type Unit struct {
 	changed   func()
 
 	medium    blockdev.Loaded // what the guest has been told is there
+	blocks    uint64          // of it, as the command at hand found it; 0 with no medium
 	attention Sense           // waits to be reported; zero for nothing
 	sense     Sense           // of the last command that failed
 	// replaced: after the attention that the medium was removed comes one that there is a new.
@@ -137,13 +138,12 @@ const (
 	opticalBlock = 2048
 )
 
-// capacity is how many blocks the medium has, 0 with none.
-func (u *Unit) capacity() uint64 {
+// look looks at the medium, which may be taken away at any time: a command sees it as it was at
+// its beginning. It tells if there is one.
+func (u *Unit) look() bool {
 	n, err := u.medium.Size()
-	if err != nil {
-		return 0
-	}
-	return uint64(n / u.blockSize())
+	u.blocks = uint64(n / u.blockSize())
+	return err == nil
 }
 
 // takeAttention takes the unit attention condition that waits. After the one about a removed
