@@ -45,25 +45,19 @@ func (s *session) changeCDs(dir string) {
 			s.t.Fatal(err)
 		}
 	}
-	expect := func(line, want string) {
-		s.t.Helper()
-		if out := s.guestCommand(line); !strings.Contains(out, want) {
-			s.t.Errorf("%s: %s, want %q", line, out, want)
-		}
-	}
-	expect("cd", "no CD")
+	s.expectGuest("cd", "no CD")
 	s.monitor("change ide1-cd0 one.iso raw")
-	expect("cd", "there is a new CD")
-	expect("cd", "CD: 34 KiB, label ONE")
+	s.expectGuest("cd", "there is a new CD")
+	s.expectGuest("cd", "CD: 34 KiB, label ONE")
 	s.monitor("change ide1-cd0 two.iso raw")
-	expect("info", "CD: 100 KiB, label ONE")
-	expect("eject", "the tray is open")
+	s.expectGuest("info", "CD: 100 KiB, label ONE")
+	s.expectGuest("eject", "the tray is open")
 	if out := s.monitor("info block ide1-cd0"); !strings.Contains(out, "tray open") {
 		s.t.Errorf("info block: %s", out)
 	}
-	expect("cd", "no CD")
-	expect("load", "the tray is closed")
-	expect("cd", "CD: 100 KiB")
+	s.expectGuest("cd", "no CD")
+	s.expectGuest("load", "the tray is closed")
+	s.expectGuest("cd", "CD: 100 KiB")
 }
 
 // guestCommand types at the built-in guest's prompt.

@@ -67,7 +67,13 @@ func startSession(t *testing.T, args ...string) *session {
 // startSessionIn is startSession in a folder.
 func startSessionIn(t *testing.T, dir string, args ...string) *session {
 	t.Helper()
-	cmd := exec.Command(binary(t, "qmon"), args...)
+	return startProgram(t, dir, binary(t, "qmon"), args...)
+}
+
+// startProgram runs another program so, QEMU perhaps.
+func startProgram(t *testing.T, dir, program string, args ...string) *session {
+	t.Helper()
+	cmd := exec.Command(program, args...)
 	cmd.Env = append(os.Environ(), "TERM=vt100", "HOME="+t.TempDir(), "XDG_STATE_HOME=")
 	cmd.Dir = dir
 	tty, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 24, Cols: 100})

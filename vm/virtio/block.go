@@ -104,6 +104,9 @@ func (b *Block) Type() string { return "virtio-blk" }
 // Version implements Function.
 func (b *Block) Version() uint32 { return 2 }
 
+// ListsRequests implements Function.
+func (b *Block) ListsRequests() bool { return true }
+
 // ID implements Function.
 func (b *Block) ID() uint32 { return 2 }
 

@@ -110,6 +110,9 @@ func (s *SCSI) Type() string { return "virtio-scsi" }
 // Version implements Function.
 func (s *SCSI) Version() uint32 { return 1 }
 
+// ListsRequests implements Function: units list theirs.
+func (s *SCSI) ListsRequests() bool { return false }
+
 // ID implements Function.
 func (s *SCSI) ID() uint32 { return 8 }
 

@@ -14,6 +14,8 @@ type Function interface {
 	Type() string
 	// Version is that of the device's section in the saved state.
 	Version() uint32
+	// ListsRequests tells if that section has a list of requests in flight.
+	ListsRequests() bool
 	// ID is the virtio device number (section 5).
 	ID() uint32
 	// Features are the bits below 24 that the device offers.

@@ -22,10 +22,13 @@ type sectionFields struct {
 //	u8 status, u8 interrupt status, u16 selected queue
 //	u32 features (low half), u32 length, config space
 //	u32 queues, each: u32 size, u32 align, u64 descriptors, u16 last available index
-//	u8 0 (a 1 would begin a request in flight: machines are drained before)
+//	u8 0, where the function lists requests (a 1 would begin one in flight: machines are
+//	drained before)
 //	subsections
 type deviceState struct {
 	hostSelect, guestSelect, pageShift uint32
+
+	listsRequests bool // not in the stream: the reader has to know
 
 	status, interrupt byte
 	queueSelect       uint16
@@ -140,7 +143,9 @@ func (s *deviceState) MarshalVMState(e *vmstate.Encoder) error {
 		e.Uint64(q.desc)
 		e.Uint16(q.lastAvail)
 	}
-	e.Uint8(0)
+	if s.listsRequests {
+		e.Uint8(0)
+	}
 	return e.Struct("virtio", 1, &s.more)
 }
 
@@ -169,7 +174,7 @@ func (s *deviceState) UnmarshalVMState(d *vmstate.Decoder) error {
 	for i := range s.queues {
 		s.queues[i] = queueState{size: d.Uint32(), align: d.Uint32(), desc: d.Uint64(), lastAvail: d.Uint16()}
 	}
-	if d.Uint8() != 0 {
+	if s.listsRequests && d.Uint8() != 0 {
 		return fmt.Errorf("requests in flight cannot be loaded")
 	}
 	return d.Struct("virtio", 1, &s.more)
@@ -191,7 +196,9 @@ func (s sectionState) Section() vm.Section {
 	}
 }
 
-func (s sectionState) New() any { return &sectionFields{} }
+func (s sectionState) New() any {
+	return &sectionFields{deviceState{listsRequests: s.slot.function.ListsRequests()}}
+}
 
 // Save implements vm.State. The function has been drained: none of its requests is in
 // flight.
@@ -200,8 +207,9 @@ func (s sectionState) Save() (any, error) {
 	d := deviceState{
 		hostSelect: slot.hostSelect, guestSelect: slot.guestSelect, pageShift: slot.pageShift,
 		status: slot.status, interrupt: slot.interrupt, queueSelect: slot.queueSelect,
-		features: uint32(slot.features),
-		config:   slot.function.Config(),
+		features:      uint32(slot.features),
+		listsRequests: slot.function.ListsRequests(),
+		config:        slot.function.Config(),
 	}
 	d.more.Features = &featuresState{slot.features}
 	d.more.Started = &startedState{slot.status&StatusDriverOK != 0}
