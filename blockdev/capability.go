@@ -241,11 +241,6 @@ type InfoField struct {
 	Value any
 }
 
-// Measurer computes how large an image would become. Fallback: none.
-type Measurer interface {
-	Measure() (required, fullyAllocated int64, err error)
-}
-
 // AllocatedSizer tells how much of the host's storage a protocol node takes, in bytes.
 type AllocatedSizer interface {
 	AllocatedSize() (int64, error)

@@ -34,6 +34,8 @@ type Driver struct {
 	Open func(ctx context.Context, r OpenRequest) (Node, error)
 	// Create makes an image; nil if the driver cannot.
 	Create func(ctx context.Context, r CreateRequest) error
+	// Measure tells how large an image that Create makes will be; nil if the driver cannot.
+	Measure func(ctx context.Context, r MeasureRequest) (Measurement, error)
 	// ParseFilename turns a file name with one of Prefixes into options; nil for none. The
 	// name of a child is the option that is called after it, with "x-" before.
 	ParseFilename func(filename string) (Options, error)
@@ -116,6 +118,27 @@ type CacheMode struct {
 	WriteThrough bool // flush after every write
 	Direct       bool // bypass the host's page cache
 	NoFlush      bool // ignore flushes
+}
+
+// MeasureRequest is what Driver.Measure gets.
+type MeasureRequest struct {
+	Size    int64 // virtual size, bytes
+	Options Values
+	// Backing, if the image is to have a backing file.
+	Backing Reference
+	// Source is what the image is to hold, through its whole backing chain; nil for nothing.
+	Source Node
+	// Bitmaps are those that go with it; nil if there is no way to keep any.
+	Bitmaps BitmapStore
+}
+
+// Measurement is what Driver.Measure finds, in bytes.
+type Measurement struct {
+	// Required is how long the file will be when it holds the source, and FullyAllocated
+	// when every part of the disk was written.
+	Required, FullyAllocated int64
+	// Bitmaps is what the bitmaps of the source take in addition; nil if they cannot be kept.
+	Bitmaps *int64
 }
 
 // CreateRequest is what Driver.Create gets.

@@ -43,7 +43,8 @@ func init() {
 			}
 			return im, nil
 		},
-		Create: Create,
+		Create:  Create,
+		Measure: measure,
 	})
 }
 

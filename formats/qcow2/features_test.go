@@ -3,9 +3,7 @@ package qcow2
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -187,37 +185,6 @@ func TestPreallocationIsThere(t *testing.T) {
 				t.Fatal(err)
 			}
 			agreeWithQEMU(t, save(t, m), append(pattern(1, size), make([]byte, size)...))
-		}
-	}
-}
-
-func TestMeasureIsQEMUs(t *testing.T) {
-	peer.Need(t, "qemu-img")
-	for _, size := range []int64{0, 64 << 10, 64 << 20, 5 << 30} {
-		m := create(t, size, nil)
-		im := open(t, m, writable)
-		if size > 1<<20 {
-			if _, err := im.WriteAt(pattern(1, 3<<20), size/3); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := im.Flush(); err != nil {
-			t.Fatal(err)
-		}
-		required, full, err := im.Measure()
-		if err != nil {
-			t.Fatal(err)
-		}
-		var want struct {
-			Required int64 `json:"required"`
-			Full     int64 `json:"fully-allocated"`
-		}
-		out := peer.Run(t, "qemu-img", "measure", "-O", "qcow2", "--output=json", save(t, m))
-		if err := json.Unmarshal([]byte(out), &want); err != nil {
-			t.Fatal(err)
-		}
-		if got := fmt.Sprint(required, full); got != fmt.Sprint(want.Required, want.Full) {
-			t.Errorf("size %d: %s, want %+v", size, got, want)
 		}
 	}
 }

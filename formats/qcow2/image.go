@@ -96,7 +96,6 @@ var (
 	_ blockdev.BitmapStore   = (*Image)(nil)
 	_ blockdev.Checker       = (*Image)(nil)
 	_ blockdev.Informer      = (*Image)(nil)
-	_ blockdev.Measurer      = (*Image)(nil)
 	_ blockdev.Reopener      = (*Image)(nil)
 	_ blockdev.Limiter       = (*Image)(nil)
 	_ blockdev.Emptier       = (*Image)(nil)

@@ -23,7 +23,8 @@ func init() {
 			}
 			return im, nil
 		},
-		Create: Create,
+		Create:  Create,
+		Measure: measure,
 	})
 }
 

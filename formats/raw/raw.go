@@ -33,6 +33,7 @@ func init() {
 		CreateOptions: createOptions,
 		Open:          open,
 		Create:        create,
+		Measure:       measure,
 	})
 }
 
@@ -247,3 +248,9 @@ func (m *Image) Flush() error { return m.file.Flush() }
 
 // Close flushes; the file belongs to the graph.
 func (m *Image) Close() error { return m.Flush() }
+
+// measure: the file is as long as the disk.
+func measure(_ context.Context, r blockdev.MeasureRequest) (blockdev.Measurement, error) {
+	size := (r.Size + sectorSize - 1) / sectorSize * sectorSize
+	return blockdev.Measurement{Required: size, FullyAllocated: size}, nil
+}

@@ -56,7 +56,7 @@ func (c *convertFlags) flagSet() *pflag.FlagSet {
 	fs.BoolVarP(&c.o.OutOfOrder, "out-of-order", "W", false, "")
 	fs.VarP(funcValue(c.setSparse), "sparse", "S", "")
 	fs.VarP(funcValue(c.setWorkers), "workers", "m", "")
-	fs.VarP(funcValue(c.setSnapshot), "snapshot", "l", "")
+	fs.VarP(funcValue(func(s string) (err error) { c.o.Snapshot, err = snapshotName(s); return err }), "snapshot", "l", "")
 	fs.BoolVar(&c.o.Bitmaps, "bitmaps", false, "")
 	fs.BoolVar(&c.o.SkipBrokenBitmaps, "skip-broken-bitmaps", false, "")
 	fs.VarP(notYet("-r"), "rate-limit", "r", "")
@@ -91,26 +91,25 @@ func (c *convertFlags) setWorkers(s string) error {
 	return nil
 }
 
-// setSnapshot reads "ID_OR_NAME", or "snapshot.id=ID,snapshot.name=NAME".
-func (c *convertFlags) setSnapshot(s string) error {
+// snapshotName reads "ID_OR_NAME", or "snapshot.id=ID,snapshot.name=NAME".
+func snapshotName(s string) (n img.SnapshotName, err error) {
 	if !strings.HasPrefix(s, "snapshot.") {
-		c.o.Snapshot = img.SnapshotName{Any: s}
-		return nil
+		return img.SnapshotName{Any: s}, nil
 	}
 	for _, p := range qemuopts.Parse(s, "") {
 		switch p.Key {
 		case "snapshot.id":
-			c.o.Snapshot.ID = p.Value
+			n.ID = p.Value
 		case "snapshot.name":
-			c.o.Snapshot.Name = p.Value
+			n.Name = p.Value
 		default:
-			return &twoLines{
+			return n, &twoLines{
 				"Invalid parameter '" + p.Key + "'",
 				"Failed in parsing snapshot param '" + s + "'",
 			}
 		}
 	}
-	return nil
+	return n, nil
 }
 
 func runConvert(t *tool, args []string) (int, error) {

@@ -75,7 +75,7 @@ func init() {
 		{"dd", ddSyntax, runDD},
 		{"info", infoSyntax, runInfo},
 		{"map", mapSyntax, runMap},
-		{"measure", "", nil},
+		{"measure", measureSyntax, runMeasure},
 		{"snapshot", snapshotSyntax, runSnapshot},
 		{"rebase", rebaseSyntax, runRebase},
 		{"resize", resizeSyntax, runResize},

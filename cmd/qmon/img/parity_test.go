@@ -290,7 +290,7 @@ func runParity(t *testing.T, fixtures, cases []string, known map[string]string) 
 func readOnly(c string) bool {
 	for line := range strings.SplitSeq(c, ";") {
 		switch command, _, _ := strings.Cut(strings.TrimSpace(line), " "); command {
-		case "info", "map", "compare":
+		case "info", "map", "compare", "measure":
 		case "check":
 			if strings.Contains(line, " -r ") {
 				return false
