@@ -125,6 +125,14 @@ type SnapshotUsage interface {
 	SnapshotExclusive(id string) (int64, error)
 }
 
+// Unfinisher can be marked while it is filled for the first time, so that nobody takes what
+// an interrupted program left for a complete image. Fallback: none.
+type Unfinisher interface {
+	// SetUnfinished sets or takes away the mark, durably. Without it in this version of the
+	// format it does nothing.
+	SetUnfinished(on bool) error
+}
+
 // BitmapStore keeps dirty bitmaps with the image. Fallback: none.
 type BitmapStore interface {
 	// Bitmaps lists the bitmaps in the order of the image. ErrNotSupported if an image like

@@ -13,12 +13,23 @@ func (d *Drive) Commit(ctx context.Context) error {
 	if v == nil {
 		return Errorf(ErrNoMedium, "commit", d.config.Name, "Device '%s' has no medium", d.config.Name)
 	}
-	return v.Commit(ctx)
+	return v.Commit(ctx, CommitOptions{})
 }
 
-// Commit writes what v itself holds into its backing node, which is made longer if it is
-// shorter, and then empties v. Nobody may write to v meanwhile. A backing node that is
-// read-only is reopened for that long.
+// CommitOptions of [Vertex.Commit].
+type CommitOptions struct {
+	// Base is the node to write into, anywhere below; nil for the next one.
+	Base *Vertex
+	// Keep leaves the images above Base as they are, as with a base further down they
+	// always are.
+	Keep bool
+	// Copy steers the copying.
+	Copy CopyOptions
+}
+
+// Commit writes what v itself holds, or all that lies above a base further down, into the
+// base, which is made longer if it is shorter, and then empties v. Nobody may write to v
+// meanwhile. A base that is read-only is reopened for that long.
 //
 // An image that is no [Emptier] is left as it is, which is correct too: it says what its
 // backing file now says as well. (Discarding everything instead would not do: formats do
@@ -26,14 +37,18 @@ func (d *Drive) Commit(ctx context.Context) error {
 //
 // v is emptied when its backing file is safe on disk, not before: whatever fails leaves v
 // reading as it did.
-func (v *Vertex) Commit(ctx context.Context) (err error) {
-	base := v.Backing()
+func (v *Vertex) Commit(ctx context.Context, o CommitOptions) (err error) {
+	base := o.Base
+	if base == nil {
+		base = v.Backing()
+	}
+	o.Keep = o.Keep || base != v.Backing()
 	switch {
 	case base == nil:
 		return Errorf(ErrNotSupported, "commit", v.Filename, "Operation not supported")
 	case !v.Mode().Writable:
 		return Errorf(ErrReadOnly, "commit", v.Filename, "Permission denied")
-	case v.graph.sharedBacking(base, v):
+	case v.graph.sharedBacking(base, aboveIn(v, base)):
 		return Errorf(ErrInUse, "commit", v.Filename, "Device or resource busy")
 	}
 	if !base.Mode().Writable {
@@ -42,20 +57,31 @@ func (v *Vertex) Commit(ctx context.Context) (err error) {
 		}
 		defer func() { err = firstError([]error{err, base.ReopenWritable(false)}) }()
 	}
-	if err := v.copyInto(ctx, base); err != nil {
+	if err := v.copyInto(ctx, base, o.Copy); err != nil || o.Keep {
 		return err
 	}
 	return v.makeEmpty()
 }
 
-// copyInto carries v's own data over to base and onto the disk.
-func (v *Vertex) copyInto(ctx context.Context, base *Vertex) error {
+// aboveIn is the vertex right above base in the chain of v.
+func aboveIn(v, base *Vertex) *Vertex {
+	for w := v; w != nil; w = w.Backing() {
+		if w.Backing() == base {
+			return w
+		}
+	}
+	return v
+}
+
+// copyInto carries the data above base over to it and onto the disk.
+func (v *Vertex) copyInto(ctx context.Context, base *Vertex, o CopyOptions) error {
 	if size := v.Node.Size(); size > base.Node.Size() {
 		if err := Resize(base.Node, size, ResizeOptions{}); err != nil {
 			return err
 		}
 	}
-	if err := Copy(ctx, base.Node, v.Node, CopyOptions{Base: base.Node}); err != nil {
+	o.Base = base.Node
+	if err := Copy(ctx, base.Node, v.Node, o); err != nil {
 		return err
 	}
 	return base.Node.Flush()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -23,6 +24,11 @@ type CopyOptions struct {
 	// InOrder writes one request after the other, by offset, so that a format that
 	// allocates as it is written lays the data out in order. Reading stays parallel.
 	InOrder bool
+	// RateLimit is how many bytes of data may be copied in a second, 0 for any number.
+	RateLimit int64
+	// Salvage goes on with zeroes where a sector cannot be read, and is told of each; nil
+	// stops at the first.
+	Salvage func(off int64, err error)
 	// Progress is called with the bytes of the source done so far, or with DataProgress
 	// only those that hold data; the source is mapped once more to know how many.
 	Progress     func(done, total int64)
@@ -48,6 +54,7 @@ func Copy(ctx context.Context, dst, src Node, o CopyOptions) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	c.turn = newTurnstile(ctx)
+	c.pace = pace{limit: o.RateLimit, start: time.Now()}
 	pieces := make(chan copyPiece)
 	group.Go(func() error {
 		defer close(pieces)
@@ -80,6 +87,7 @@ type copier struct {
 	total      int64
 	compressed CompressedWriter // nil unless asked for
 	turn       *turnstile
+	pace       pace
 	pool       sync.Pool // buffers of ChunkSize bytes
 
 	mu        sync.Mutex
@@ -205,6 +213,11 @@ func (c *copier) work(ctx context.Context, pieces <-chan copyPiece) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
+		if carriesData(p.status) {
+			if err := c.pace.wait(ctx, p.status.Len); err != nil {
+				return err
+			}
+		}
 		if err := c.do(p); err != nil {
 			return err
 		}
@@ -233,7 +246,10 @@ func (c *copier) do(p copyPiece) error {
 	defer c.pool.Put(held)
 	buf := (*held)[:p.status.Len]
 	if err := c.read(buf, p); err != nil {
-		return copyError(OpCopyRead, p.off, err)
+		if c.o.Salvage == nil {
+			return copyError(OpCopyRead, p.off, err)
+		}
+		c.salvage(buf, p.off)
 	}
 	write := func() error { return c.write(buf, p.off) }
 	if c.compressed != nil {

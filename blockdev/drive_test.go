@@ -359,7 +359,7 @@ func TestCommit(t *testing.T) {
 	if err != nil || !blockdev.IsZero(base) {
 		t.Errorf("commit went further down than one image: %v", err)
 	}
-	if err := mid.Commit(t.Context()); !errors.Is(err, blockdev.ErrReadOnly) {
+	if err := mid.Commit(t.Context(), blockdev.CommitOptions{}); !errors.Is(err, blockdev.ErrReadOnly) {
 		t.Errorf("committing a read-only image: %v", err)
 	}
 	check("again")

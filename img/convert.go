@@ -39,6 +39,11 @@ type ConvertOptions struct {
 	// OutOfOrder allows the target to be written out of order, which is faster on targets
 	// that are fully allocated; others end up laid out out of order.
 	OutOfOrder bool
+	// RateLimit is how many bytes of data may be copied in a second, 0 for any number.
+	RateLimit int64
+	// Salvage goes on with zeroes where a sector cannot be read, and is told of each; nil
+	// stops at the first.
+	Salvage func(off int64, err error)
 	// Progress is called with the bytes of the sources done so far: of their data, or with
 	// Dense all.
 	Progress func(done, total int64)
@@ -256,6 +261,8 @@ func (c *conversion) fill(ctx context.Context) (err error) {
 		DataProgress: !c.o.Dense,
 		ChunkSize:    convertChunk,
 		Compress:     c.o.Compress,
+		RateLimit:    c.o.RateLimit,
+		Salvage:      c.o.Salvage,
 	}
 	if co.DetectZeroes == 0 {
 		co.DetectZeroes = DefaultSparse

@@ -275,7 +275,7 @@ func TestCommitCarriesAnOverlay(t *testing.T) {
 	g.put("new", "new")
 	g.run("mdel", "::a")
 	g.settle(start)
-	if err := over.Commit(ctx); err != nil {
+	if err := over.Commit(ctx, blockdev.CommitOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	want := contents{"b": "b", "new": "new"}
@@ -284,7 +284,7 @@ func TestCommitCarriesAnOverlay(t *testing.T) {
 	}
 	g.run("mren", "::b", "::C")
 	g.settle(want)
-	if err := over.Commit(ctx); err != nil {
+	if err := over.Commit(ctx, blockdev.CommitOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	closeDisk(t, over)
@@ -320,7 +320,7 @@ func TestCommitOfAHalfDoneChangeIsAnError(t *testing.T) {
 		write(c)
 	}
 	for range 2 {
-		if err := over.Commit(ctx); !errors.Is(err, blockdev.ErrCorrupt) || !strings.Contains(err.Error(), g.dir) {
+		if err := over.Commit(ctx, blockdev.CommitOptions{}); !errors.Is(err, blockdev.ErrCorrupt) || !strings.Contains(err.Error(), g.dir) {
 			t.Errorf("commit: %v", err)
 		}
 		if d := cmp.Diff(start, readDir(t, g.dir)); d != "" {
@@ -328,7 +328,7 @@ func TestCommitOfAHalfDoneChangeIsAnError(t *testing.T) {
 		}
 	}
 	write(list[0])
-	if err := over.Commit(ctx); err != nil {
+	if err := over.Commit(ctx, blockdev.CommitOptions{}); err != nil {
 		t.Error(err)
 	}
 	closeDisk(t, over)

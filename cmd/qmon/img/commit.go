@@ -7,18 +7,19 @@ import (
 	"github.com/qmon/qmon/img"
 )
 
-const commitSyntax = "[--image-opts] [-q] [-f fmt] [-t cache] filename"
+const commitSyntax = "[--image-opts] [-q] [-f fmt] [-t cache] [-b base] [-r rate_limit] [-d] [-p] filename"
 
 func runCommit(t *tool, args []string) (int, error) {
+	o := img.CommitOptions{Session: t.session()}
 	var src sourceFlags
 	fs := newFlagSet()
 	src.add(fs)
 	cache := fs.StringP("cache", "t", "writeback", "")
 	quiet := fs.BoolP("quiet", "q", false, "")
-	fs.VarP(notYet("-b"), "base", "b", "")
-	fs.VarP(notYet("-r"), "rate-limit", "r", "")
-	fs.VarPF(notYet("-d"), "drop", "d", "").NoOptDefVal = "true"
-	fs.VarPF(notYet("-p"), "progress", "p", "").NoOptDefVal = "true"
+	showProgress := fs.BoolP("progress", "p", false, "")
+	fs.StringVarP(&o.Base, "base", "b", "", "")
+	fs.BoolVarP(&o.Keep, "drop", "d", false, "")
+	fs.VarP(rateLimit(&o.RateLimit), "rate-limit", "r", "")
 	operands, err := parseOptions(fs, args, false)
 	if err != nil {
 		return statusFailed, err
@@ -29,7 +30,6 @@ func runCommit(t *tool, args []string) (int, error) {
 	if err := src.check(); err != nil {
 		return statusFailed, err
 	}
-	o := img.CommitOptions{Session: t.session()}
 	if o.Image, err = src.source(operands[0], ""); err != nil {
 		return statusFailed, err
 	}
@@ -38,11 +38,24 @@ func runCommit(t *tool, args []string) (int, error) {
 		return statusFailed, fmt.Errorf("Invalid cache option: %s", *cache)
 	}
 	o.Image.Cache = mode
+	bar := t.newProgress(*showProgress && !*quiet, "commit", convertStep)
+	o.Progress = bar.update
 	if err := img.Commit(t.ctx, o); err != nil {
+		bar.clear()
 		return statusFailed, err
 	}
+	bar.complete()
+	bar.end()
 	if !*quiet {
 		fmt.Fprintln(t.stdout, "Image committed.")
 	}
 	return statusOK, nil
+}
+
+// rateLimit is an option that takes bytes a second.
+func rateLimit(n *int64) funcValue {
+	return func(s string) (err error) {
+		*n, err = sizeArgument("rate limit", s)
+		return err
+	}
 }

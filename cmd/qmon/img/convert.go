@@ -8,14 +8,15 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/blockdev/driveopt"
 	"github.com/qmon/qmon/img"
 	"github.com/qmon/qmon/internal/qemuopts"
 )
 
-const convertSyntax = "[--image-opts] [--target-image-opts] [--target-is-zero] [-U] [-c] [-p] [-q] [-n] " +
+const convertSyntax = "[--image-opts] [--target-image-opts] [--target-is-zero] [-U] [-C] [-c] [-p] [-q] [-n] " +
 	"[-f fmt] [-t cache] [-T src_cache] [-O output_fmt] [-B backing_file [-F backing_fmt]] [-o options] " +
-	"[-l snapshot] [-S sparse_size] [-m workers] [-W] filename [filename2 [...]] output_filename"
+	"[-l snapshot] [-S sparse_size] [-r rate_limit] [-m workers] [-W] [--salvage] [--bitmaps [--skip-broken-bitmaps]] filename [filename2 [...]] output_filename"
 
 // Limits of convert's options, as QEMU has them.
 const (
@@ -34,6 +35,7 @@ type convertFlags struct {
 	cache, srcCache        string
 	progress, quiet        bool
 	sparseGiven, offloaded bool
+	salvage                bool
 }
 
 func (c *convertFlags) flagSet() *pflag.FlagSet {
@@ -59,14 +61,9 @@ func (c *convertFlags) flagSet() *pflag.FlagSet {
 	fs.VarP(funcValue(func(s string) (err error) { c.o.Snapshot, err = snapshotName(s); return err }), "snapshot", "l", "")
 	fs.BoolVar(&c.o.Bitmaps, "bitmaps", false, "")
 	fs.BoolVar(&c.o.SkipBrokenBitmaps, "skip-broken-bitmaps", false, "")
-	fs.VarP(notYet("-r"), "rate-limit", "r", "")
-	fs.VarPF(notYet("--salvage"), "salvage", "", "").NoOptDefVal = "true"
+	fs.VarP(rateLimit(&c.o.RateLimit), "rate-limit", "r", "")
+	fs.BoolVar(&c.salvage, "salvage", false, "")
 	return fs
-}
-
-// notYet refuses an option.
-func notYet(option string) funcValue {
-	return func(string) error { return fmt.Errorf("the option %s is not supported yet", option) }
 }
 
 func (c *convertFlags) setSparse(s string) error {
@@ -137,12 +134,24 @@ func runConvert(t *tool, args []string) (int, error) {
 	}
 	bar := t.newProgress(c.progress && !c.quiet, "convert", convertStep)
 	c.o.Progress = bar.update
+	if c.salvage {
+		c.o.Salvage = t.salvaged(c.quiet)
+	}
 	if err := img.Convert(t.ctx, c.o); err != nil {
 		return statusFailed, err
 	}
 	bar.complete()
 	bar.end()
 	return statusOK, nil
+}
+
+// salvaged tells of each place that could not be read, unless that is not wanted.
+func (t *tool) salvaged(quiet bool) func(off int64, err error) {
+	return func(off int64, err error) {
+		if !quiet {
+			t.warn(fmt.Sprintf("warning: error while reading offset %d: %s\n", off, blockdev.Message(err)))
+		}
+	}
 }
 
 // check refuses options that do not go together.
@@ -153,6 +162,8 @@ func (c *convertFlags) check() error {
 	switch {
 	case c.offloaded && c.o.Compress:
 		return errors.New("Cannot enable copy offloading when -c is used")
+	case c.offloaded && c.salvage:
+		return errors.New("Cannot use copy offloading in salvaging mode")
 	case c.offloaded && c.sparseGiven:
 		return errors.New("Cannot enable copy offloading when -S is used")
 	case c.targetImageOpts && c.targetFormat != "":

@@ -170,6 +170,11 @@ var parityCases = []string{
 	"commit o.qcow2; map --output=json o.qcow2; check o.qcow2; check d.qcow2; info d.qcow2", "commit -q o.qcow2; compare o.qcow2 d.qcow2",
 	"commit a.raw", "commit d.qcow2", "commit", "commit a b", "commit missing", "commit -f foo o.qcow2", "commit -t foo o.qcow2",
 	"commit -t writethrough sub/o.qcow2; info -f raw a.raw", "resize o.qcow2 4M; commit o.qcow2; info d.qcow2", "commit orphan.qcow2",
+	"commit -d o.qcow2; map o.qcow2; compare o.qcow2 d.qcow2", "commit -b d.qcow2 o.qcow2; map o.qcow2; compare o.qcow2 d.qcow2", "commit -b nope o.qcow2", "commit -b o.qcow2 o.qcow2",
+	"create -q -f qcow2 -b o.qcow2 -F qcow2 n; resize -q n 5M; commit -b d.qcow2 n; info d.qcow2; compare n d.qcow2; map n; commit -b o.qcow2 -q n; check o.qcow2",
+	"commit -r foo o.qcow2", "commit -r 0 o.qcow2", "commit -r 1G -p -q o.qcow2; compare o.qcow2 d.qcow2", "commit -r -1 o.qcow2",
+	"convert -r foo d.qcow2 n", "convert -r 100M d.qcow2 n; compare n d.raw", "convert --salvage -C d.qcow2 n", "convert --salvage -c d.qcow2 n", "convert --salvage -O qcow2 d.qcow2 n; compare n d.raw",
+	"convert -C d.qcow2 n; compare n d.raw", "convert -C -c -O qcow2 d.qcow2 n",
 	// convert
 	"convert", "convert a.raw", "convert -O qcow2 d.raw n.q; check n.q; compare n.q d.raw", "convert d.qcow2 n.raw; compare n.raw d.raw",
 	"convert -O raw c.qcow2 n.raw; compare n.raw d.raw", "convert -O qcow2 o.qcow2 n.q; compare n.q o.qcow2; info n.q",
