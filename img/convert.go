@@ -45,8 +45,9 @@ type ConvertOptions struct {
 	// stops at the first.
 	Salvage func(off int64, err error)
 	// Progress is called with the bytes of the sources done so far: of their data, or with
-	// Dense all.
-	Progress func(done, total int64)
+	// Dense or CoarseProgress all, which saves counting the data first.
+	Progress       func(done, total int64)
+	CoarseProgress bool
 }
 
 // DefaultSparse is the default of ConvertOptions.Sparse.
@@ -246,6 +247,9 @@ func (c *conversion) fill(ctx context.Context) (err error) {
 	if err := c.checkBitmapTarget(dst); err != nil {
 		return err
 	}
+	if err := c.setUnfinished(dst.Node, true); err != nil {
+		return err
+	}
 	if c.o.Existing && c.o.Backing != "" {
 		c.base = blockdev.BackingOf(c.src)
 	}
@@ -258,7 +262,7 @@ func (c *conversion) fill(ctx context.Context) (err error) {
 		TargetIsZero: c.o.TargetIsZero || !c.o.Existing && dst.Backing() == nil && blockdev.IsZeroWhenNew(dst.Node),
 		InOrder:      !c.o.OutOfOrder,
 		Progress:     c.o.Progress,
-		DataProgress: !c.o.Dense,
+		DataProgress: !c.o.Dense && !c.o.CoarseProgress,
 		ChunkSize:    convertChunk,
 		Compress:     c.o.Compress,
 		RateLimit:    c.o.RateLimit,
@@ -281,7 +285,19 @@ func (c *conversion) fill(ctx context.Context) (err error) {
 	if err := c.copyBitmaps(dst); err != nil {
 		return err
 	}
-	return dst.Node.Flush()
+	if err := dst.Node.Flush(); err != nil {
+		return err
+	}
+	return c.setUnfinished(dst.Node, false)
+}
+
+// setUnfinished marks a new target, where its format has a mark, for as long as it is
+// being filled.
+func (c *conversion) setUnfinished(n blockdev.Node, on bool) error {
+	if m, ok := n.(blockdev.Unfinisher); ok && !c.o.Existing {
+		return m.SetUnfinished(on)
+	}
+	return nil
 }
 
 // copyError words what went wrong while copying.

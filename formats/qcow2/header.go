@@ -46,6 +46,10 @@ const (
 	incompatExtendedL2  = 1 << 4
 	incompatKnown       = incompatDirty | incompatCorrupt | incompatDataFile | incompatCompression | incompatExtendedL2
 
+	// incompatUnfinished is not in the specification: it is far from what is, and has
+	// everybody else refuse the image too.
+	incompatUnfinished = 1 << 63
+
 	compatLazyRefcounts = 1 << 0
 
 	autoclearBitmaps = 1 << 0
@@ -242,6 +246,10 @@ func validTable(off, length, clusterSize int64) bool {
 
 // validateFeatures refuses what this package cannot treat rightly.
 func (h *header) validateFeatures(name string) error {
+	if h.incompatible&incompatUnfinished != 0 {
+		return blockdev.ErrorAt(blockdev.ErrCorrupt, "open", name, offIncompatible,
+			"The image is unfinished: what was filling it was interrupted")
+	}
 	if unknown := h.incompatible &^ incompatKnown; unknown != 0 {
 		return blockdev.ErrorAt(blockdev.ErrNotSupported, "open", name, offIncompatible,
 			"Unsupported qcow2 feature(s): %s", h.featureNames(unknown))

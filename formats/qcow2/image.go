@@ -94,6 +94,7 @@ var (
 	_ blockdev.SnapshotUsage = (*Image)(nil)
 	_ blockdev.VMStateStore  = (*Image)(nil)
 	_ blockdev.BitmapStore   = (*Image)(nil)
+	_ blockdev.Unfinisher    = (*Image)(nil)
 	_ blockdev.Checker       = (*Image)(nil)
 	_ blockdev.Informer      = (*Image)(nil)
 	_ blockdev.Reopener      = (*Image)(nil)
@@ -264,6 +265,24 @@ func (im *Image) writeDurably(off int64, b []byte) error {
 		return err
 	}
 	return im.file.Flush()
+}
+
+// SetUnfinished has the header say that the image is not complete yet, or is now. Version 2
+// has no way to say so.
+func (im *Image) SetUnfinished(on bool) error {
+	if im.version.Load() < 3 {
+		return nil
+	}
+	if err := im.checkWritable("write"); err != nil {
+		return err
+	}
+	return im.exclusive(func() error {
+		v := im.hdr.incompatible &^ incompatUnfinished
+		if on {
+			v |= incompatUnfinished
+		}
+		return im.setFeatures(offIncompatible, &im.hdr.incompatible, v)
+	})
 }
 
 // setDirty sets or clears the dirty bit. mu is held, or the image is not in use yet.

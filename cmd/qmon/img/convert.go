@@ -133,7 +133,7 @@ func runConvert(t *tool, args []string) (int, error) {
 		return statusFailed, err
 	}
 	bar := t.newProgress(c.progress && !c.quiet, "convert", convertStep)
-	c.o.Progress = bar.update
+	c.o.Progress, c.o.CoarseProgress = bar.update, bar.out == nil
 	if c.salvage {
 		c.o.Salvage = t.salvaged(c.quiet)
 	}
