@@ -361,7 +361,7 @@ func TestParents(t *testing.T) {
 	sameAsQEMU(t, over, want)
 
 	v = openFile(t, over, true)
-	if err := v.Commit(t.Context()); err != nil {
+	if err := v.Commit(t.Context(), blockdev.CommitOptions{}); err != nil {
 		t.Errorf("commit: %v", err)
 	}
 	unref(t, v)
