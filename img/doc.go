@@ -1,7 +1,7 @@
 // Package img is what qemu-img does, as library calls: each takes a context and options
 // and returns a struct; text and JSON as QEMU prints them are renderings of that struct.
 //
-//	Create    a new image               Inspect   what an image says of itself
+//	Create    a new image               ReadInfo  what an image says of itself
 //	Convert   images into another       Check     is its metadata sound
 //	Resize    a new virtual size        Map       where its contents lie
 //	Snapshots and CreateSnapshot,       Compare   do two images hold the same

@@ -32,7 +32,7 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	info, err := img.Inspect(ctx, img.InfoOptions{Image: image})
+	info, err := img.ReadInfo(ctx, img.InfoOptions{Image: image})
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -19,17 +19,17 @@ func TestDefaultGate(t *testing.T) {
 	top := Source{Filename: filepath.Join(dir, "top.qcow2")}
 	create(t, CreateOptions{Filename: top.Filename, Format: "qcow2", Backing: base, BackingFormat: "raw"})
 
-	info, err := Inspect(t.Context(), InfoOptions{Image: top})
+	info, err := ReadInfo(t.Context(), InfoOptions{Image: top})
 	if err != nil || info.BackingFilename != base {
 		t.Errorf("info: %+v, %v", info, err)
 	}
-	if _, err := Inspect(t.Context(), InfoOptions{Image: top, Chain: true}); !errors.Is(err, blockdev.ErrDenied) {
+	if _, err := ReadInfo(t.Context(), InfoOptions{Image: top, Chain: true}); !errors.Is(err, blockdev.ErrDenied) {
 		t.Errorf("info with chain: %v", err)
 	}
 	if _, err := Map(t.Context(), MapOptions{Image: top, Length: -1}); !errors.Is(err, blockdev.ErrDenied) {
 		t.Errorf("map: %v", err)
 	}
-	chain, err := Inspect(t.Context(), InfoOptions{Session: follow, Image: top, Chain: true})
+	chain, err := ReadInfo(t.Context(), InfoOptions{Session: follow, Image: top, Chain: true})
 	if err != nil || chain.Backing == nil || chain.Backing.Format != "raw" {
 		t.Errorf("info with chain and gate: %+v, %v", chain, err)
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/qmon/qmon/blockdev"
 )
 
-// InfoOptions of [Inspect].
+// InfoOptions of [ReadInfo].
 type InfoOptions struct {
 	Session
 	Image Source
@@ -38,9 +38,9 @@ type Info struct {
 	Backing *Info
 }
 
-// Inspect opens an image for its metadata and tells what it says of itself. The files
+// ReadInfo opens an image for its metadata and tells what it says of itself. The files
 // that it refers to are reported, and not opened unless o.Chain is set.
-func Inspect(ctx context.Context, o InfoOptions) (*Info, error) {
+func ReadInfo(ctx context.Context, o InfoOptions) (*Info, error) {
 	g := o.graph()
 	v, err := o.openIn(ctx, g, o.Image, access{noIO: true, noBacking: true})
 	if err != nil {

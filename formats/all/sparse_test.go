@@ -130,7 +130,7 @@ func openImage(t *testing.T, image img.Source, writable bool) *blockdev.Vertex {
 // takes is what an image takes on the host, bytes.
 func takes(t *testing.T, image img.Source) int64 {
 	t.Helper()
-	info, err := img.Inspect(context.Background(), img.InfoOptions{Session: session, Image: image})
+	info, err := img.ReadInfo(context.Background(), img.InfoOptions{Session: session, Image: image})
 	if err != nil {
 		t.Fatal(err)
 	}

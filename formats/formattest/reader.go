@@ -65,7 +65,7 @@ func (c *readerTest) same(what, theirs, ours string) {
 
 func (c *readerTest) info(driver string) {
 	c.t.Helper()
-	info, err := img.Inspect(context.Background(), img.InfoOptions{Image: c.src})
+	info, err := img.ReadInfo(context.Background(), img.InfoOptions{Image: c.src})
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -129,7 +129,7 @@ func (c *toolsTest) agree(image string, want []byte) {
 
 func (c *toolsTest) sameInfo(image string) {
 	c.t.Helper()
-	info, err := img.Inspect(context.Background(), img.InfoOptions{Session: followAll, Image: c.source(image)})
+	info, err := img.ReadInfo(context.Background(), img.InfoOptions{Session: followAll, Image: c.source(image)})
 	c.must(err)
 	for output, ours := range map[string]string{"human": info.Text(), "json": info.JSON()} {
 		theirs := peer.Run(c.t, "qemu-img", "info", "--output="+output, "-f", c.Driver, image)

@@ -160,7 +160,7 @@ func convert(t *testing.T, raw, image string, o blockdev.Options) {
 
 func sameInfo(t *testing.T, image string) {
 	t.Helper()
-	info, err := img.Inspect(context.Background(), img.InfoOptions{Image: img.Source{Filename: image}})
+	info, err := img.ReadInfo(context.Background(), img.InfoOptions{Image: img.Source{Filename: image}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,7 @@ const amendSyntax = "[--image-opts] [-p] [-q] [-f fmt] [-t cache] [--force] -o o
 func runAmend(t *tool, args []string) (int, error) {
 	var src sourceFlags
 	var amend createOptions
-	fs := newFlagSet()
+	fs := t.newFlagSet()
 	src.add(fs)
 	amend.add(fs)
 	cache := fs.StringP("cache", "t", "writeback", "")

@@ -32,7 +32,7 @@ type benchFlags struct {
 func runBench(t *tool, args []string) (int, error) {
 	var f benchFlags
 	o := img.BenchOptions{Session: t.session()}
-	fs := newFlagSet()
+	fs := t.newFlagSet()
 	f.add(fs, &o)
 	operands, err := parseOptions(fs, args, false)
 	if err != nil {

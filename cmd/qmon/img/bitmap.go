@@ -19,8 +19,8 @@ type bitmapFlags struct {
 	fromFormat string
 }
 
-func (b *bitmapFlags) flagSet() *pflag.FlagSet {
-	fs := newFlagSet()
+func (b *bitmapFlags) flagSet(t *tool) *pflag.FlagSet {
+	fs := t.newFlagSet()
 	b.src.add(fs)
 	for _, kind := range []img.BitmapActionKind{
 		img.BitmapAdd, img.BitmapRemove, img.BitmapClear, img.BitmapEnable, img.BitmapDisable,
@@ -75,7 +75,7 @@ func (b *bitmapFlags) check(operands []string) error {
 
 func runBitmap(t *tool, args []string) (int, error) {
 	b := &bitmapFlags{}
-	operands, err := parseOptions(b.flagSet(), args, false)
+	operands, err := parseOptions(b.flagSet(t), args, false)
 	if err == nil {
 		err = b.check(operands)
 	}

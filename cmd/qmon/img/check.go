@@ -21,7 +21,7 @@ func runCheck(t *tool, args []string) (int, error) {
 	var src sourceFlags
 	var output outputFlag
 	o := img.CheckOptions{Session: t.session()}
-	fs := newFlagSet()
+	fs := t.newFlagSet()
 	src.add(fs)
 	src.addForceShare(fs)
 	output.add(fs)

@@ -12,7 +12,7 @@ const commitSyntax = "[--image-opts] [-q] [-f fmt] [-t cache] [-b base] [-r rate
 func runCommit(t *tool, args []string) (int, error) {
 	o := img.CommitOptions{Session: t.session()}
 	var src sourceFlags
-	fs := newFlagSet()
+	fs := t.newFlagSet()
 	src.add(fs)
 	cache := fs.StringP("cache", "t", "writeback", "")
 	quiet := fs.BoolP("quiet", "q", false, "")

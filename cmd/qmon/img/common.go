@@ -17,7 +17,7 @@ import (
 // session is what the library is called with.
 func (t *tool) session() img.Session {
 	return img.Session{
-		Gate: t.gate,
+		Gate: &t.gate,
 		Warn: t.warn,
 	}
 }

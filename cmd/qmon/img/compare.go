@@ -21,7 +21,7 @@ const (
 func runCompare(t *tool, args []string) (int, error) {
 	var src sourceFlags
 	o := img.CompareOptions{Session: t.session()}
-	fs := newFlagSet()
+	fs := t.newFlagSet()
 	src.add(fs)
 	src.addForceShare(fs)
 	format2 := fs.StringP("b-format", "F", "", "")

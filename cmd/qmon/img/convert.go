@@ -38,8 +38,8 @@ type convertFlags struct {
 	salvage                bool
 }
 
-func (c *convertFlags) flagSet() *pflag.FlagSet {
-	fs := newFlagSet()
+func (c *convertFlags) flagSet(t *tool) *pflag.FlagSet {
+	fs := t.newFlagSet()
 	c.src.add(fs)
 	c.src.addForceShare(fs)
 	c.create.add(fs)
@@ -112,7 +112,7 @@ func snapshotName(s string) (n img.SnapshotName, err error) {
 func runConvert(t *tool, args []string) (int, error) {
 	c := &convertFlags{}
 	c.o.Session = t.session()
-	operands, err := parseOptions(c.flagSet(), args, false)
+	operands, err := parseOptions(c.flagSet(t), args, false)
 	if err != nil {
 		return statusFailed, err
 	}

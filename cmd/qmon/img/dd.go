@@ -17,7 +17,7 @@ const defaultBlock = 512
 func runDD(t *tool, args []string) (int, error) {
 	var src sourceFlags
 	o := img.DDOptions{Session: t.session(), BlockSize: defaultBlock, Count: -1}
-	fs := newFlagSet()
+	fs := t.newFlagSet()
 	src.add(fs)
 	src.addForceShare(fs)
 	fs.StringVarP(&o.TargetFormat, "output-format", "O", "", "")

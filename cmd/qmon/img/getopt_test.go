@@ -47,7 +47,7 @@ func TestParseOptions(t *testing.T) {
 				t.Fatal(err)
 			}
 			var got parsed
-			fs := newFlagSet()
+			fs := (&tool{}).newFlagSet()
 			fs.BoolVar(&got.Force, "force", false, "")
 			fs.BoolVarP(&got.Quiet, "quiet", "q", false, "")
 			fs.StringVarP(&got.Format, "format", "f", "", "")

@@ -11,7 +11,7 @@ const infoSyntax = "[--image-opts] [-f fmt] [--output=ofmt] [--backing-chain] [-
 func runInfo(t *tool, args []string) (int, error) {
 	var src sourceFlags
 	var output outputFlag
-	fs := newFlagSet()
+	fs := t.newFlagSet()
 	src.add(fs)
 	src.addForceShare(fs)
 	output.add(fs)
@@ -34,7 +34,7 @@ func runInfo(t *tool, args []string) (int, error) {
 	if o.Image, err = src.source(operands[0], ""); err != nil {
 		return statusFailed, err
 	}
-	info, err := img.Inspect(t.ctx, o)
+	info, err := img.ReadInfo(t.ctx, o)
 	if err != nil {
 		return statusFailed, err
 	}

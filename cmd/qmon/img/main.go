@@ -48,8 +48,12 @@ type tool struct {
 	ctx            context.Context
 	prog           string
 	stdout, stderr io.Writer
-	gate           blockdev.Gate
+	gate           switchGate
 }
+
+// switchGate follows references as --restrict says: everything, unless it is given before
+// the command or among its options.
+type switchGate struct{ blockdev.Gate }
 
 // command is one of the program's.
 type command struct {
@@ -74,6 +78,7 @@ func init() {
 		{"create", createSyntax, runCreate},
 		{"dd", ddSyntax, runDD},
 		{"info", infoSyntax, runInfo},
+		{"inspect", inspectSyntax, runInspect},
 		{"map", mapSyntax, runMap},
 		{"measure", measureSyntax, runMeasure},
 		{"snapshot", snapshotSyntax, runSnapshot},
@@ -106,10 +111,9 @@ func (t *tool) main(args []string) int {
 
 // dispatch reads the options before the command, and runs it.
 func (t *tool) dispatch(args []string) (int, error) {
-	fs := newFlagSet()
+	fs := t.newFlagSet()
 	version := fs.BoolP("version", "V", false, "")
 	fs.StringP("trace", "T", "", "")
-	restrict := fs.String("restrict", "", "")
 	args, err := parseOptions(fs, args, true)
 	if err != nil {
 		return statusFailed, err
@@ -124,9 +128,8 @@ func (t *tool) dispatch(args []string) (int, error) {
 	if len(args) == 0 {
 		return statusFailed, usagef("Not enough arguments")
 	}
-	t.gate = blockdev.FollowGate{}
-	if *restrict != "" {
-		t.gate = blockdev.RestrictGate{Dir: *restrict}
+	if t.gate.Gate == nil {
+		t.gate.Gate = blockdev.FollowGate{}
 	}
 	for _, c := range commands {
 		switch {
@@ -140,11 +143,15 @@ func (t *tool) dispatch(args []string) (int, error) {
 	return statusFailed, usagef("Command not found: %s", args[0])
 }
 
-// newFlagSet is a set of options with the help option that all have.
-func newFlagSet() *pflag.FlagSet {
+// newFlagSet is a set of options with those that all commands have.
+func (t *tool) newFlagSet() *pflag.FlagSet {
 	fs := pflag.NewFlagSet("", pflag.ContinueOnError)
 	fs.SortFlags = false
 	fs.BoolP("help", "h", false, "")
+	fs.Var(funcValue(func(dir string) error {
+		t.gate.Gate = blockdev.RestrictGate{Dir: dir}
+		return nil
+	}), "restrict", "")
 	return fs
 }
 
@@ -195,5 +202,5 @@ const helpNotes = `
   --image-opts   the file name is a list of options: driver=qcow2,file.filename=a.qcow2
   -U             open images that others are writing to
   -p, -q         show progress; print errors only
-  --output       human or json
+  --output       human or json; for map also svg, a picture
 `

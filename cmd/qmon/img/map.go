@@ -12,7 +12,7 @@ func runMap(t *tool, args []string) (int, error) {
 	var src sourceFlags
 	var output outputFlag
 	o := img.MapOptions{Session: t.session(), Length: -1}
-	fs := newFlagSet()
+	fs := t.newFlagSet()
 	src.add(fs)
 	src.addForceShare(fs)
 	output.add(fs)
@@ -25,8 +25,9 @@ func runMap(t *tool, args []string) (int, error) {
 	if len(operands) != 1 {
 		return statusFailed, usagef("Expecting one image file name")
 	}
+	svg := output.word == "svg"
 	asJSON, err := output.json()
-	if err != nil {
+	if err != nil && !svg {
 		return statusFailed, err
 	}
 	if err := src.check(); err != nil {
@@ -34,6 +35,14 @@ func runMap(t *tool, args []string) (int, error) {
 	}
 	if o.Image, err = src.source(operands[0], ""); err != nil {
 		return statusFailed, err
+	}
+	if svg {
+		l, err := img.MapLayout(t.ctx, o)
+		if err != nil {
+			return statusFailed, err
+		}
+		fmt.Fprint(t.stdout, l.SVG())
+		return statusOK, nil
 	}
 	m, err := img.Map(t.ctx, o)
 	if err != nil {

@@ -16,7 +16,7 @@ func runMeasure(t *tool, args []string) (int, error) {
 	var src sourceFlags
 	var create createOptions
 	var output outputFlag
-	fs := newFlagSet()
+	fs := t.newFlagSet()
 	src.add(fs)
 	src.addForceShare(fs)
 	create.add(fs)

@@ -15,7 +15,7 @@ const rebaseStep = 1.0
 func runRebase(t *tool, args []string) (int, error) {
 	var src sourceFlags
 	o := img.RebaseOptions{Session: t.session()}
-	fs := newFlagSet()
+	fs := t.newFlagSet()
 	src.add(fs)
 	src.addForceShare(fs)
 	backing := fs.StringP("backing", "b", "", "")

@@ -18,7 +18,7 @@ func runResize(t *tool, args []string) (int, error) {
 		return statusFailed, usagef("Not enough arguments")
 	}
 	size := args[len(args)-1]
-	fs := newFlagSet()
+	fs := t.newFlagSet()
 	src.add(fs)
 	quiet := fs.BoolP("quiet", "q", false, "")
 	fs.StringVar(&o.Preallocation, "preallocation", "", "")

@@ -13,7 +13,7 @@ func runSnapshot(t *tool, args []string) (int, error) {
 	var src sourceFlags
 	var action func(context.Context, img.SnapshotOptions) error
 	o := img.SnapshotOptions{Session: t.session()}
-	fs := newFlagSet()
+	fs := t.newFlagSet()
 	fs.BoolVar(&src.imageOpts, "image-opts", false, "")
 	addObject(fs)
 	src.addForceShare(fs)
