@@ -112,7 +112,7 @@ func (c *conversion) run(ctx context.Context) error {
 			c.o.Target.label(), plan.driver.Name), err)
 	}
 	if err := c.fill(ctx); err != nil {
-		c.discardTarget(existed)
+		c.discardTarget(existed, ctx.Err() != nil)
 		return err
 	}
 	return nil
@@ -328,13 +328,15 @@ func (c *conversion) dense(n blockdev.Node) blockdev.Node {
 // plainNode hides a node's other abilities, so that zeroes are written to it as bytes.
 type plainNode struct{ blockdev.Node }
 
-// discardTarget makes sure that nothing half-written looks like an image.
-func (c *conversion) discardTarget(existed bool) {
+// discardTarget makes sure that nothing half-written looks like an image. Who interrupted the
+// conversion is told.
+func (c *conversion) discardTarget(existed, interrupted bool) {
 	name, what := c.o.Target.Filename, "removed"
 	if existed {
 		what = "emptied"
 	}
-	if existed && emptyFile(name) || !existed && removeFile(name) {
+	done := existed && emptyFile(name) || !existed && removeFile(name)
+	if done && interrupted {
 		c.o.warn(fmt.Sprintf("The unfinished image '%s' was %s.\n", c.o.Target.label(), what))
 	}
 }

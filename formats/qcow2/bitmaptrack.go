@@ -8,13 +8,13 @@ import (
 	"github.com/qmon/qmon/blockdev"
 )
 
-// Enabled bitmaps follow the guest's writes in memory. Before the first one the file is
-// made to call them in use, which is to say out of date: section "Bitmap directory". When
-// the image is closed they are stored, and are in use no more.
+// Enabled bitmaps follow the guest's writes in memory. As long as the image is open for
+// writing the file calls all bitmaps in use, which is to say out of date: section "Bitmap
+// directory", and as QEMU does. When it is closed they are stored, and are in use no more.
 
 // tracker is the enabled bitmaps as the writers of guest data see them.
 type tracker struct {
-	// ready is set when the bitmaps are loaded and the file calls them in use.
+	// ready is set when the bitmaps are loaded.
 	ready atomic.Bool
 	list  []*blockdev.DirtyBitmap
 }
@@ -41,19 +41,20 @@ func (im *Image) openBitmaps() error {
 
 // prepareBitmaps gets ready for writing. It tells if the bitmaps stay valid; else the
 // autoclear bit has to go.
-func (im *Image) prepareBitmaps() bool {
+func (im *Image) prepareBitmaps() (bool, error) {
 	if len(im.bitmapsStored) == 0 {
-		return false
+		return false, nil
 	}
 	// What the header calls the directory may be another table.
 	if off, size, _ := im.bitmapDirectory(); im.metadataAt(off, size) != "" {
 		im.bitmaps, im.bitmapsStored = nil, nil
-		return false
+		return false, nil
 	}
-	if !im.mode.Check { // repairs leave guest data alone
-		im.updateTracker()
+	if im.mode.Check {
+		return true, nil // repairs leave guest data alone
 	}
-	return true
+	im.updateTracker()
+	return true, im.markBitmaps()
 }
 
 // updateTracker makes the tracker of the bitmaps that are enabled now. It is not ready if
@@ -72,7 +73,7 @@ func (im *Image) updateTracker() {
 		t.list = append(t.list, b.dirty)
 	}
 	if t != nil {
-		t.ready.Store(ready && im.bitmapsMarked)
+		t.ready.Store(ready)
 	}
 	im.tracker.Store(t)
 }
@@ -102,14 +103,10 @@ func (im *Image) setDirtyBits(off, n int64) {
 	}
 }
 
-// startTracking loads the enabled bitmaps and has the file call them in use. One that
-// cannot be loaded stays so: it is inconsistent.
+// startTracking loads the enabled bitmaps. One that cannot be loaded is inconsistent.
 func (im *Image) startTracking() error {
 	im.mu.Lock()
 	defer im.mu.Unlock()
-	if err := im.markBitmaps(func(b *bitmapEntry) bool { return b.flags&bitmapAuto != 0 }); err != nil {
-		return err
-	}
 	for _, b := range im.bitmaps {
 		if !b.enabled() || b.flags&bitmapInUse != 0 {
 			continue
@@ -124,35 +121,40 @@ func (im *Image) startTracking() error {
 		}
 		b.unsaved = true
 	}
-	im.bitmapsChanged, im.bitmapsMarked = true, true
+	im.bitmapsChanged = true
 	im.updateTracker()
 	return nil
 }
 
-// markBitmaps sets the flag "in use" of those bitmaps in the file's directory. mu is held.
-func (im *Image) markBitmaps(which func(*bitmapEntry) bool) error {
-	changed := false
-	for i := range im.bitmapsStored {
-		b := &im.bitmapsStored[i]
-		if b.flags&bitmapInUse != 0 || !which(b) {
-			continue
-		}
-		var flags [4]byte
-		binary.BigEndian.PutUint32(flags[:], b.flags|bitmapInUse)
-		if _, err := im.file.WriteAt(flags[:], b.off+bitmapFlags); err != nil {
+// markBitmaps sets the flag "in use" of all bitmaps in the file's directory. mu is held.
+func (im *Image) markBitmaps() error {
+	for _, b := range im.bitmapsStored {
+		if err := im.writeBitmapFlags(b, b.flags|bitmapInUse); err != nil {
 			return err
 		}
-		b.flags |= bitmapInUse
-		changed = true
-	}
-	if !changed {
-		return nil
 	}
 	return im.file.Flush()
 }
 
-// prepareBitmapsForResize loads all bitmaps and has the file call them in use: their
-// tables will be of the wrong length. mu is held.
+// unmarkBitmaps makes the flags in the file what they were before.
+func (im *Image) unmarkBitmaps() error {
+	for _, b := range im.bitmapsStored {
+		if err := im.writeBitmapFlags(b, b.flags); err != nil {
+			return err
+		}
+	}
+	return im.file.Flush()
+}
+
+func (im *Image) writeBitmapFlags(b bitmapEntry, flags uint32) error {
+	if b.flags&bitmapInUse != 0 {
+		return nil // that of somebody who did not store it
+	}
+	_, err := im.file.WriteAt(binary.BigEndian.AppendUint32(nil, flags), b.off+bitmapFlags)
+	return err
+}
+
+// prepareBitmapsForResize loads all bitmaps. mu is held.
 func (im *Image) prepareBitmapsForResize(size int64) error {
 	if size == 0 && len(im.bitmaps) > 0 {
 		return im.bitmapError(blockdev.ErrNotSupported, "An empty disk cannot have bitmaps")
@@ -168,7 +170,7 @@ func (im *Image) prepareBitmapsForResize(size int64) error {
 			return err
 		}
 	}
-	return im.markBitmaps(func(*bitmapEntry) bool { return true })
+	return nil
 }
 
 // resizeBitmaps makes the bitmaps as long as the disk has become. mu is held.
@@ -187,10 +189,16 @@ func (im *Image) resizeBitmaps(size int64) error {
 
 // stopTracking stores the bitmaps. commitMu and mu are held.
 func (im *Image) stopTracking() error {
-	if err := im.storeBitmaps(); err != nil {
+	if len(im.bitmapsStored) == 0 && !im.bitmapsChanged || im.mode.Check {
+		return nil
+	}
+	store := im.storeBitmaps
+	if !im.bitmapsChanged {
+		store = im.unmarkBitmaps
+	}
+	if err := store(); err != nil {
 		return err
 	}
 	im.tracker.Store(nil)
-	im.bitmapsMarked = false
 	return im.commitAll()
 }

@@ -66,7 +66,6 @@ type Image struct {
 	bitmaps        []*bitmap
 	bitmapsStored  []bitmapEntry // the directory in the file
 	bitmapsChanged bool          // bitmaps are to be stored
-	bitmapsMarked  bool          // the file calls the enabled ones in use
 
 	// unrepaired: opened for a check although it is dirty or corrupt. It stays marked so
 	// until a check leaves it clean.
@@ -221,8 +220,12 @@ func (im *Image) prepareHeader() error {
 	}
 	// Section "Header", autoclear_features: what we do not keep up to date must not be
 	// taken for valid after we have written.
+	keep, err := im.prepareBitmaps()
+	if err != nil {
+		return err
+	}
 	autoclear := uint64(0)
-	if im.prepareBitmaps() {
+	if keep {
 		autoclear = autoclearBitmaps
 	}
 	if im.external {

@@ -15,6 +15,7 @@ package raw
 
 import (
 	"context"
+	"os"
 	"sync"
 	"syscall"
 
@@ -107,8 +108,30 @@ func create(_ context.Context, r blockdev.CreateRequest) error {
 	}
 	preallocation, _ := r.Options["preallocation"].(string)
 	size := (r.Size + sectorSize - 1) / sectorSize * sectorSize
-	return blockdev.Resize(r.File, size, blockdev.ResizeOptions{Preallocation: preallocation})
+	if err := blockdev.Resize(r.File, size, blockdev.ResizeOptions{Preallocation: preallocation}); err != nil {
+		return err
+	}
+	if !isRegular(r.File) {
+		return nil
+	}
+	// The first block is allocated, as in QEMU's files: what requests to a file system must
+	// be aligned to cannot be found out from a hole.
+	_, err := r.File.WriteAt(make([]byte, min(size, firstBlock)), 0)
+	return err
 }
+
+// isRegular tells if n is a regular file of the host.
+func isRegular(n blockdev.Node) bool {
+	f, ok := n.(interface{ FileInfo() (os.FileInfo, error) })
+	if !ok {
+		return false
+	}
+	info, err := f.FileInfo()
+	return err == nil && info.Mode().IsRegular()
+}
+
+// firstBlock is how many bytes of a new file are allocated.
+const firstBlock = 4096
 
 // Size is that of the window, in whole sectors.
 func (m *Image) Size() int64 {
