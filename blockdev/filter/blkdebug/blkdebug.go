@@ -102,7 +102,7 @@ var (
 )
 
 func open(_ context.Context, r blockdev.OpenRequest) (blockdev.Node, error) {
-	n := &Node{Base: filter.Over(r.File), image: r.File, busy: rangelock.New(), state: 1}
+	n := &Node{Base: filter.Over(r.File), image: r.File, busy: rangelock.NewOvertaking(), state: 1}
 	n.woken.L = &n.mu
 	var err error
 	if n.rules, err = readRules(r.Options); err != nil {
