@@ -45,7 +45,7 @@ func printAll(ctx context.Context, w io.Writer, uri string) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }() // it was only read
 	for _, name := range c.Contexts() {
 		fmt.Fprintln(w, name)
 		if err := printContext(w, c, name); err != nil {

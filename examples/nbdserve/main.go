@@ -32,12 +32,12 @@ func main() {
 }
 
 // serve exports the image as "disk" until ctx ends.
-func serve(ctx context.Context, image, socket string) error {
+func serve(ctx context.Context, image, socket string) (err error) {
 	v, err := new(blockdev.Graph).Open(ctx, image, blockdev.OpenOptions{Driver: "qcow2", Mode: blockdev.Mode{Writable: true}})
 	if err != nil {
 		return err
 	}
-	defer v.Unref()
+	defer func() { err = errors.Join(err, v.Unref()) }()
 	l, err := net.Listen("unix", socket)
 	if err != nil {
 		return err

@@ -43,9 +43,11 @@ func Main(prog string, args []string) int {
 type tool struct {
 	prog           string
 	stdout, stderr io.Writer
+	pidFile        *os.File // open, and locked, until the end; nil if there is none
 }
 
 func (t *tool) main(ctx context.Context, args []string) int {
+	defer func() { _ = t.pidFile.Close() }() // it was written; closing nil does nothing
 	o, err := parse(args)
 	if err == nil {
 		err = t.run(ctx, o)

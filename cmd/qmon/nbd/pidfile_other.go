@@ -3,11 +3,19 @@
 package nbd
 
 import (
+	"errors"
 	"fmt"
 	"os"
 )
 
 // writePIDFile writes the number of this process.
-func writePIDFile(name string) error {
-	return os.WriteFile(name, fmt.Appendln(nil, os.Getpid()), 0o644)
+func writePIDFile(name string) (*os.File, error) {
+	f, err := os.Create(name)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := fmt.Fprintln(f, os.Getpid()); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }

@@ -11,14 +11,11 @@ import (
 	"github.com/qmon/qmon/blockdev"
 )
 
-// pidFile stays open, as it is locked for as long as this process lives.
-var pidFile *os.File
-
-// writePIDFile writes the number of this process. A file that another living one has
-// written is refused.
-func writePIDFile(name string) error {
-	fail := func(text string, err error) error {
-		return &blockdev.Error{Op: "create", Offset: blockdev.NoOffset, Text: text, Err: pathCause(err)}
+// writePIDFile writes the number of this process. The file stays locked until it is closed;
+// one that another living process has written is refused.
+func writePIDFile(name string) (*os.File, error) {
+	fail := func(text string, err error) (*os.File, error) {
+		return nil, &blockdev.Error{Op: "create", Offset: blockdev.NoOffset, Text: text, Err: pathCause(err)}
 	}
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -29,12 +26,13 @@ func writePIDFile(name string) error {
 		_ = f.Close() // nothing was written
 		return fail("Cannot lock pid file", err)
 	}
-	pidFile = f
-	if err := f.Truncate(0); err != nil {
-		return fail("Failed to truncate pid file", err)
+	err = f.Truncate(0)
+	if err == nil {
+		_, err = fmt.Fprintln(f, os.Getpid())
 	}
-	if _, err := fmt.Fprintln(f, os.Getpid()); err != nil {
+	if err != nil {
+		_ = f.Close() // the failure before is reported
 		return fail("Failed to write pid file", err)
 	}
-	return nil
+	return f, nil
 }

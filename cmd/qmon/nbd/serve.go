@@ -226,9 +226,11 @@ const maxShared = math.MaxInt16
 // ready tells the world that clients can connect.
 func (t *tool) ready(o *options) error {
 	if o.pidFile != "" {
-		if err := writePIDFile(o.pidFile); err != nil {
+		f, err := writePIDFile(o.pidFile)
+		if err != nil {
 			return err
 		}
+		t.pidFile = f
 	}
 	if o.background() {
 		return tellParent()
