@@ -59,6 +59,7 @@ type tool struct {
 
 	graph     blockdev.Graph
 	exerciser *qemuio.Exerciser
+	gate      blockdev.Gate
 	opened    openFlags // what is in the exerciser's drive, and how
 	ended     bool      // quit was given
 }
@@ -87,6 +88,10 @@ func (t *tool) main(args []string) int {
 		Report: func(text string) { fmt.Fprintf(t.stderr, "%s: %s\n", t.prog, text) },
 		Reopen: t.reopen,
 	})
+	t.gate = blockdev.FollowGate{}
+	if o.restrict != "" {
+		t.gate = blockdev.RestrictGate{Dir: o.restrict}
+	}
 	t.addCommands()
 	if o.filename != nil {
 		if err := t.open(t.ctx, o.openFlags); err != nil {

@@ -115,7 +115,7 @@ func (t *tool) openVertex(ctx context.Context, f openFlags) (*blockdev.Vertex, e
 	v, err := t.graph.Open(ctx, *f.filename, blockdev.OpenOptions{
 		Driver:  f.format,
 		Options: f.options.Clone(),
-		Gate:    blockdev.FollowGate{},
+		Gate:    t.gate,
 		Mode:    mode,
 	})
 	if err == nil && f.snapshot {

@@ -17,6 +17,7 @@ import (
 var options = []getopt.Option{
 	{Name: "object", Value: true},
 	{Name: "image-opts"},
+	{Name: "restrict", Value: true},
 	{Letter: 'c', Name: "cmd", Value: true},
 	{Letter: 'f', Name: "format", Value: true},
 	{Letter: 'r', Name: "read-only"},
@@ -110,6 +111,7 @@ func (f *openFlags) setAIO(word string) error {
 
 // invocation is a command line.
 type invocation struct {
+	restrict string // images may refer to files below it only, "" for all
 	openFlags
 	commands []string
 	objects  []string // IDs of those defined
@@ -150,6 +152,8 @@ func (o *invocation) take(f getopt.Found) error {
 		return o.define(f.Value)
 	case f.Name == "image-opts":
 		o.describe = true
+	case f.Name == "restrict":
+		o.restrict = f.Value
 	case f.Letter == 'c':
 		o.commands = append(o.commands, f.Value)
 	case f.Letter == 'f':
@@ -196,6 +200,7 @@ const helpText = `Reads and writes a disk image as commands say: those of -c, or
 
   -c, --cmd STRING     run a command; may be given several times
   -f, --format FMT     the image's format; found by looking at it if not given
+      --restrict DIR   open no file that an image refers to outside of DIR
       --image-opts     the file is a list of options: driver=qcow2,file.filename=a.qcow2
       --object DEF     define a secret (secret,id=s,file=key) or TLS credentials
   -r, --read-only      open the image for reading only

@@ -39,6 +39,7 @@ What of the image:
                            snapshot.id=ID,snapshot.name=NAME
  -o, --offset=OFFSET       from that byte on
  -A, --allocation-depth    let clients ask which image of a chain has the bytes
+     --restrict DIR        open no file that FILE refers to outside of DIR
      --image-opts          FILE is a list of options: driver=qcow2,file.filename=a.qcow2
 
 How:

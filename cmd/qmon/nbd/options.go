@@ -47,6 +47,7 @@ var table = []getopt.Option{
 	{Name: "tls-hostname", Value: true},
 	{Name: "tls-authz", Value: true},
 	{Name: "image-opts"},
+	{Name: "restrict", Value: true},
 	{Letter: 'T', Name: "trace", Value: true},
 	{Name: "fork"},
 	{Name: "pid-file", Value: true},
@@ -75,6 +76,7 @@ func (e twoErrors) Error() string { return e[0].Error() + "; " + e[1].Error() }
 
 // options are a command line.
 type options struct {
+	gate     blockdev.Gate // of what the image refers to; nil follows everything
 	warnings []string
 	filename string          // the image; the device with disconnect
 	device   string          // of --connect and --disconnect
@@ -302,6 +304,8 @@ func (o *options) takeLong(name, value string) error {
 		o.tlsHostname = value
 	case "image-opts":
 		o.describe = true
+	case "restrict":
+		o.gate = blockdev.RestrictGate{Dir: value}
 	case "fork":
 		o.fork = true
 	case "pid-file":

@@ -111,8 +111,12 @@ func findBitmap(top blockdev.Node, name string) (*blockdev.DirtyBitmap, error) {
 
 // open opens the image as the options say: its snapshot, an overlay, a part of it.
 func (t *tool) open(ctx context.Context, g *blockdev.Graph, o *options) (*blockdev.Vertex, error) {
+	gate := o.gate
+	if gate == nil {
+		gate = blockdev.FollowGate{}
+	}
 	open := blockdev.OpenOptions{
-		Driver: o.format, Gate: blockdev.FollowGate{}, Options: blockdev.Options{},
+		Driver: o.format, Gate: gate, Options: blockdev.Options{},
 		Mode: blockdev.Mode{Writable: !o.readOnly && !o.snapshot, Cache: o.cache, Unmap: o.unmap},
 	}
 	filename := o.filename
