@@ -10,6 +10,9 @@ func (c *conversion) checkCompress(p *createPlan) error {
 	if mode, _ := p.values["preallocation"].(string); mode != "" && mode != "off" {
 		return invalid("convert", c.o.Target.label(), "Compression and preallocation not supported at the same time")
 	}
+	if encryption, _ := p.values["encryption"].(bool); encryption || p.values.Has("encrypt.format") {
+		return invalid("convert", c.o.Target.label(), "Compression and encryption not supported at the same time")
+	}
 	if p.driver.Name == "raw" {
 		return c.noCompression()
 	}

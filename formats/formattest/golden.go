@@ -19,8 +19,12 @@ import (
 
 // RunGolden reads the images in testdata/DRIVER, which other tools made: its contents.txt
 // has a line for each, the SHA-256 of the disk and the file's name.
-func RunGolden(t *testing.T, driver string) {
-	dir := filepath.Join("..", "..", "testdata", driver)
+func RunGolden(t *testing.T, driver string) { RunGoldenIn(t, driver, driver, nil) }
+
+// RunGoldenIn is RunGolden for the images of another directory of testdata that have the
+// driver's name behind the dot, opened with options.
+func RunGoldenIn(t *testing.T, driver, dir string, options blockdev.Values) {
+	dir = filepath.Join("..", "..", "testdata", dir)
 	list, err := os.ReadFile(filepath.Join(dir, "contents.txt"))
 	if err != nil {
 		t.Fatal(err)
@@ -31,8 +35,11 @@ func RunGolden(t *testing.T, driver string) {
 	}
 	for line := range strings.Lines(string(list)) {
 		want, name, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if options != nil && !strings.HasSuffix(strings.TrimSuffix(name, ".gz"), "."+driver) {
+			continue
+		}
 		t.Run(name, func(t *testing.T) {
-			n := openGolden(t, d, dir, name)
+			n := openGolden(t, d, dir, name, options)
 			// Both ways: the driver's own, and the engine's, which goes by Map.
 			for _, read := range []func(p []byte, off int64) (int, error){
 				n.ReadAt,
@@ -53,9 +60,9 @@ func RunGolden(t *testing.T, driver string) {
 }
 
 // openGolden opens an image, and what is below it.
-func openGolden(t *testing.T, d *blockdev.Driver, dir, name string) blockdev.Node {
+func openGolden(t *testing.T, d *blockdev.Driver, dir, name string, options blockdev.Values) blockdev.Node {
 	t.Helper()
-	n, err := d.Open(context.Background(), blockdev.OpenRequest{Filename: name, File: load(t, dir, name)})
+	n, err := d.Open(context.Background(), blockdev.OpenRequest{Filename: name, File: load(t, dir, name), Options: options})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +75,7 @@ func openGolden(t *testing.T, d *blockdev.Driver, dir, name string) blockdev.Nod
 		b.SetBacking(load(t, dir, ref.Name))
 		return n
 	}
-	b.SetBacking(openGolden(t, d, dir, ref.Name))
+	b.SetBacking(openGolden(t, d, dir, ref.Name, options))
 	return n
 }
 

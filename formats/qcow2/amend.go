@@ -5,9 +5,10 @@ import (
 	"math/bits"
 
 	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/formats/internal/luks1"
 )
 
-var amendOptionTable = blockdev.OptionTable{
+var amendOptionTable = append(luks1.AmendTable(cryptPrefix), blockdev.OptionTable{
 	{Name: "backing_file", Type: blockdev.OptString, Help: "File name of a base image"},
 	{Name: "backing_fmt", Type: blockdev.OptString, Help: "Image format of the base image"},
 	{Name: "compat", Type: blockdev.OptString, Help: "Compatibility level (v2 [0.10] or v3 [1.1])"},
@@ -16,7 +17,7 @@ var amendOptionTable = blockdev.OptionTable{
 	{Name: "lazy_refcounts", Type: blockdev.OptBool, Help: "Postpone refcount updates"},
 	{Name: "refcount_bits", Type: blockdev.OptInt, Help: "Width of a reference count entry in bits"},
 	{Name: "size", Type: blockdev.OptSize, Help: "Virtual disk size"},
-}
+}...)
 
 // amendment is what Amend is to change; nil fields stay as they are.
 type amendment struct {
@@ -29,6 +30,10 @@ type amendment struct {
 	RefcountBits  *int64  `option:"refcount_bits"`
 	Size          *int64  `option:"size"`
 
+	values     blockdev.Values
+	encryption *luks1.Amendment
+	force      bool
+
 	ctx      context.Context
 	progress func(done, total int64)
 }
@@ -39,7 +44,7 @@ func (im *Image) Amend(ctx context.Context, o blockdev.AmendOptions) error {
 	if err := im.checkWritable("amend"); err != nil {
 		return err
 	}
-	a := amendment{ctx: ctx, progress: o.Progress}
+	a := amendment{ctx: ctx, progress: o.Progress, values: o.Values, force: o.Force}
 	if err := o.Values.Decode(&a); err != nil {
 		return err
 	}
@@ -50,7 +55,7 @@ func (im *Image) Amend(ctx context.Context, o blockdev.AmendOptions) error {
 		return err
 	}
 	for _, step := range []func(*amendment) error{
-		im.upgrade, im.amendRefcountBits, im.amendDataFile, im.amendLazyRefcounts, im.amendSize, im.downgrade,
+		im.upgrade, im.amendEncryption, im.amendRefcountBits, im.amendDataFile, im.amendLazyRefcounts, im.amendSize, im.downgrade,
 	} {
 		if err := step(&a); err != nil {
 			return err
@@ -68,6 +73,9 @@ func (im *Image) validateAmendment(a *amendment) error {
 	im.mu.RLock()
 	defer im.mu.RUnlock()
 	h := im.hdr
+	if err := im.parseAmendEncryption(a); err != nil {
+		return err
+	}
 	if a.Compat != nil && compatVersion(*a.Compat) == 0 {
 		return im.refuseAmendment("Unknown compatibility level %s", *a.Compat)
 	}

@@ -182,7 +182,7 @@ func (im *Image) expandZeroes(a *amendment) error {
 			if err := a.ctx.Err(); err != nil {
 				return err
 			}
-			return im.expandTable(t, active)
+			return im.expandTable(t, i, active)
 		})
 		for ; err == nil && at < int64(len(l1)); at++ {
 			a.progress(done+at, total)
@@ -197,8 +197,8 @@ func (im *Image) expandZeroes(a *amendment) error {
 	return im.commitAll()
 }
 
-// expandTable does expandZeroes for one L2 table, which may be shared.
-func (im *Image) expandTable(t *table, active bool) error {
+// expandTable does expandZeroes for one L2 table, that of L1 index i1, which may be shared.
+func (im *Image) expandTable(t *table, i1 int64, active bool) error {
 	users, err := im.refcount(t.off >> im.clusterBits)
 	if err != nil {
 		return err
@@ -211,7 +211,7 @@ func (im *Image) expandTable(t *table, active bool) error {
 		if !im.readsAsZeroes(e, im.allSubclusters()) {
 			continue
 		}
-		v, err := im.expandEntry(e, int64(users), t.off, i)
+		v, err := im.expandEntry(e, int64(users), t.off, i, i1*im.l2Span()+i<<im.clusterBits)
 		if err != nil {
 			return err
 		}
@@ -228,7 +228,7 @@ func (im *Image) expandTable(t *table, active bool) error {
 
 // expandEntry makes the entry that replaces a zero cluster's, in a table that users L1
 // tables refer to.
-func (im *Image) expandEntry(e l2Entry, users, l2, index int64) (uint64, error) {
+func (im *Image) expandEntry(e l2Entry, users, l2, index, guest int64) (uint64, error) {
 	old := im.hostClusters(e)
 	if !im.hasBacking() {
 		im.release(old.first, old.count, users, discardOther)
@@ -245,7 +245,7 @@ func (im *Image) expandEntry(e l2Entry, users, l2, index int64) (uint64, error) 
 		host := old.first << im.clusterBits
 		if n == uint64(users) && im.notData(host, im.clusterSize) == "" {
 			// Nobody else can see what is in it.
-			return e.desc &^ entryZero, writeZeroData(im.file, host, im.clusterSize)
+			return e.desc &^ entryZero, im.writeZeroesAt(host, guest, im.clusterSize)
 		}
 	}
 	run, err := im.allocate(1, true)
@@ -256,7 +256,7 @@ func (im *Image) expandEntry(e l2Entry, users, l2, index int64) (uint64, error) 
 		return 0, err
 	}
 	host := run.first << im.clusterBits
-	if err := writeZeroData(im.file, host, im.clusterSize); err != nil {
+	if err := im.writeZeroesAt(host, guest, im.clusterSize); err != nil {
 		return 0, err
 	}
 	im.release(old.first, old.count, users, discardOther)

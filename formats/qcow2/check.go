@@ -92,6 +92,7 @@ func (c *checker) countAll() error {
 	if err := c.countL1(im.l1.off, im.l1.entries, true); err != nil {
 		return err
 	}
+	c.count(im.hdr.cryptArea())
 	if err := c.countSnapshots(); err != nil {
 		return err
 	}

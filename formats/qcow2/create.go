@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/formats/internal/luks1"
 )
 
 // Preallocation modes.
@@ -25,9 +26,11 @@ var (
 
 // createOptionTable lists the options as QEMU shows those of a new image. Their words are
 // checked by Create, in its order; size and backing file are in the request.
-var createOptionTable = blockdev.OptionTable{
+var createOptionTable = append(blockdev.OptionTable{
 	{Name: "encryption", Type: blockdev.OptBool, Help: "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)"},
 	{Name: "encrypt.format", Type: blockdev.OptString, Help: "Encrypt the image, format choices: 'aes', 'luks'"},
+	{Name: "encrypt.key-secret", Type: blockdev.OptString, Help: "ID of secret providing qcow AES key or LUKS passphrase"},
+}, append(luks1.CreateTable(cryptPrefix), blockdev.OptionTable{
 	{Name: "cluster_size", Type: blockdev.OptSize, Default: "65536", Help: "qcow2 cluster size"},
 	{Name: "extended_l2", Type: blockdev.OptBool, Default: "off", Help: "Extended L2 tables"},
 	{Name: "preallocation", Type: blockdev.OptString, Help: "Preallocation mode (allowed values: off, metadata, falloc, full)"},
@@ -40,7 +43,7 @@ var createOptionTable = blockdev.OptionTable{
 	{Name: "data_file_raw", Type: blockdev.OptBool, Help: "The external data file must stay valid as a raw image"},
 	{Name: "lazy_refcounts", Type: blockdev.OptBool, Default: "off", Help: "Postpone refcount updates"},
 	{Name: "refcount_bits", Type: blockdev.OptInt, Default: "16", Help: "Width of a reference count entry in bits"},
-}
+}...)...)
 
 // createOptions are the options of Create, decoded.
 type createOptions struct {
@@ -49,8 +52,6 @@ type createOptions struct {
 	Compression   string  `option:"compression_type"`
 	DataFile      *string `option:"data_file"`
 	DataFileRaw   bool    `option:"data_file_raw"`
-	EncryptFormat string  `option:"encrypt.format"`
-	Encryption    bool    `option:"encryption"`
 	ExtendedL2    bool    `option:"extended_l2"`
 	LazyRefcounts bool    `option:"lazy_refcounts"`
 	Preallocation string  `option:"preallocation"`
@@ -63,9 +64,16 @@ func Create(ctx context.Context, r blockdev.CreateRequest) error {
 	if err := r.Options.Decode(&o); err != nil {
 		return err
 	}
+	encryption, err := parseEncryption(r)
+	if err != nil {
+		return err
+	}
 	h, err := o.header(r)
 	if err != nil {
 		return err
+	}
+	if encryption.method != cryptNone && o.DataFileRaw {
+		return o.errorf(r, blockdev.ErrNotSupported, "A data file that is to be a valid raw image cannot be encrypted")
 	}
 	data, err := o.createData(ctx, r)
 	if err != nil {
@@ -82,12 +90,26 @@ func Create(ctx context.Context, r blockdev.CreateRequest) error {
 		return err
 	}
 	size := (r.Size + sectorSize - 1) &^ (sectorSize - 1)
-	if err := im.Resize(size, blockdev.ResizeOptions{Preallocation: o.Preallocation}); err != nil {
-		// The error is that of Resize, whatever Close says.
+	if err := im.fit(size, encryption, o.Preallocation); err != nil {
+		// The error is this one, whatever Close says.
 		_ = im.Close()
 		return err
 	}
 	return im.Close()
+}
+
+// fit gives a new, empty image its size and what goes with it.
+func (im *Image) fit(size int64, e newEncryption, preallocation string) error {
+	if e.method == cryptNone {
+		return im.Resize(size, blockdev.ResizeOptions{Preallocation: preallocation})
+	}
+	if err := im.Resize(size, blockdev.ResizeOptions{}); err != nil {
+		return err
+	}
+	if err := im.encrypt(e); err != nil {
+		return err
+	}
+	return im.preallocate(0, size, preallocation)
 }
 
 // createData makes the external data file, nil if there is to be none.
@@ -206,7 +228,6 @@ func (o *createOptions) validate(r blockdev.CreateRequest) error {
 		{v == 2 && o.hasDataFile(), blockdev.ErrInvalid,
 			"External data files are only supported with compatibility level 1.1 and above (use version=v3 or greater)"},
 		{len(r.Backing.Name) > maxBackingName, blockdev.ErrInvalid, "Backing file name too long"},
-		{o.Encryption || o.EncryptFormat != "", blockdev.ErrNotSupported, "qcow2 images with encryption are not supported yet"},
 	} {
 		if rule.broken {
 			return o.errorf(r, rule.kind, "%s", rule.text)

@@ -14,6 +14,7 @@ const (
 	extBackingFormat = 0xe2792aca
 	extFeatureNames  = 0x6803f857
 	extBitmaps       = 0x23852875
+	extCrypto        = 0x0537be77
 	extDataFile      = 0x44415441
 	extHeaderSize    = 8
 )

@@ -55,20 +55,6 @@ func TestCreateRefusesInQEMUsWords(t *testing.T) {
 	}
 }
 
-func TestWhatComesLaterIsRefused(t *testing.T) {
-	for _, o := range []blockdev.Options{{"encryption": "on"}, {"encrypt.format": "luks"}} {
-		v, err := createOptionTable.Parse(o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		m := &blocktest.Memory{}
-		err = Create(context.Background(), blockdev.CreateRequest{Filename: "a", Size: 1 << 20, File: m, Options: v})
-		if !errors.Is(err, blockdev.ErrNotSupported) || m.Size() > 0 {
-			t.Errorf("%v: %v, %d bytes written", o, err, m.Size())
-		}
-	}
-}
-
 func TestBackingReferenceIsRewritten(t *testing.T) {
 	m := create(t, 1<<20, blockdev.Options{"cluster_size": "512"})
 	im := open(t, m, writable)

@@ -202,6 +202,9 @@ func (h *header) validate(name string, check bool) error {
 	if err := h.validateFeatures(name); err != nil {
 		return err
 	}
+	if err := h.validateEncryption(name); err != nil {
+		return err
+	}
 	if h.refcountOrder > maxRefcountOrder {
 		return headerError(name, offRefcountOrder, "Reference count entry width too large; may not exceed 64 bits")
 	}
@@ -264,13 +267,6 @@ func (h *header) validateFeatures(name string) error {
 		}
 	} else if h.compression != compressionZlib {
 		return headerError(name, offCompressionType, "qcow2: Compression type incompatible feature bit must be set")
-	}
-	if h.cryptMethod > 2 {
-		return blockdev.ErrorAt(blockdev.ErrNotSupported, "open", name, offCryptMethod,
-			"Unsupported encryption method %d", h.cryptMethod)
-	}
-	if h.cryptMethod != 0 {
-		return blockdev.Errorf(blockdev.ErrNotSupported, "open", name, "qcow2 images with encryption are not supported yet")
 	}
 	if h.incompatible&incompatExtendedL2 != 0 && h.clusterBits < minExtendedClusterBits {
 		return headerError(name, offClusterBits, "Unsupported subcluster size: 2^%d with extended L2 entries", h.clusterBits-subclusterBits)

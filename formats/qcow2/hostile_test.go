@@ -32,7 +32,8 @@ var hostileHeaders = []struct {
 	{"long header", func(p patched) { p.set32(offHeaderLength, 0x20000) }, blockdev.ErrCorrupt, "qcow2 header exceeds cluster size", false},
 	{"refcount order", func(p patched) { p.set32(offRefcountOrder, 7) }, blockdev.ErrCorrupt, "Reference count entry width too large; may not exceed 64 bits", false},
 	{"crypt method", func(p patched) { p.set32(offCryptMethod, 3) }, blockdev.ErrNotSupported, "Unsupported encryption method 3", false},
-	{"encrypted", func(p patched) { p.set32(offCryptMethod, 1) }, blockdev.ErrNotSupported, "qcow2 images with encryption are not supported yet", true},
+	{"encrypted", func(p patched) { p.set32(offCryptMethod, 1) }, blockdev.ErrInvalid, "Parameter 'encrypt.key-secret' is required for cipher", true},
+	{"encrypted without a header", func(p patched) { p.set32(offCryptMethod, 2) }, blockdev.ErrCorrupt, "CRYPTO header extension is missing", true},
 	{"data file", func(p patched) { p.set64(offIncompatible, incompatDataFile) }, blockdev.ErrInvalid, "'data-file' is required for this image", true},
 	{"unknown feature", func(p patched) { p.set64(offIncompatible, 1<<5) }, blockdev.ErrNotSupported, "Unsupported qcow2 feature(s): Unknown incompatible feature: 20", false},
 	{"named feature", func(p patched) {

@@ -40,6 +40,8 @@ type Image struct {
 	backing     atomic.Pointer[backingNode]
 	inflaters   inflaters
 	deflaters   deflaters
+	crypt       encryption
+	sealed      sync.Pool // of *[]byte, maxSealed long
 	// refersBacking tells if the header names a backing file.
 	refersBacking atomic.Bool
 	tracker       atomic.Pointer[tracker] // of enabled bitmaps; nil for none
@@ -122,6 +124,9 @@ func Open(ctx context.Context, r blockdev.OpenRequest) (*Image, error) {
 	if err := im.openData(ctx, r); err != nil {
 		return nil, err
 	}
+	if err := im.openEncryption(ctx, r); err != nil {
+		return nil, err
+	}
 	if err := im.loadTables(); err != nil {
 		return nil, err
 	}
@@ -154,6 +159,7 @@ func newImage(r blockdev.OpenRequest, hdr *header, o openOptions) *Image {
 	im.passDiscard[discardRequest] = o.passDiscardRequest
 	im.passDiscard[discardSnapshot] = o.passDiscardSnapshot
 	im.passDiscard[discardOther] = o.passDiscardOther
+	im.sealed.New = func() any { b := make([]byte, maxSealed); return &b }
 	im.size.Store(hdr.size)
 	im.refersBacking.Store(hdr.backingName != "")
 	return im

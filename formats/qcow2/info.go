@@ -29,6 +29,9 @@ func (im *Image) Info() (blockdev.ImageInfo, error) {
 		}
 		fields = append(fields, blockdev.InfoField{Key: "data-file-raw", Value: im.raw()})
 	}
+	if im.encrypted() {
+		fields = append(fields, blockdev.InfoField{Key: "encrypt", Value: im.cryptFields()})
+	}
 	if im.v3() {
 		fields = append(fields,
 			blockdev.InfoField{Key: "corrupt", Value: corrupt},
@@ -39,6 +42,7 @@ func (im *Image) Info() (blockdev.ImageInfo, error) {
 		VMStateOffset: im.vmStateBase(im.Size()),
 		DirtyFlag:     h.incompatible&incompatDirty != 0,
 		Corrupt:       corrupt,
+		Encrypted:     im.encrypted(),
 		Specific:      fields,
 	}, nil
 }

@@ -153,6 +153,9 @@ func (im *Image) mapExtent(l1 []uint64, off, n int64) (blockdev.Extent, error) {
 			break
 		}
 		e.Kind, e.Len = blockdev.ExtentData, inFile
+		if im.encrypted() {
+			e.Kind, e.Node, e.Host = blockdev.ExtentOpaque, nil, 0
+		}
 	}
 	return e, nil
 }

@@ -35,7 +35,8 @@ type machine struct {
 	version   int
 	cluster   int
 	extended  bool
-	raw       bool // the data file is
+	raw       bool            // the data file is
+	options   blockdev.Values // how it is opened
 }
 
 // drawMachine makes an image of random options, perhaps over a backing file.
@@ -59,13 +60,21 @@ func drawMachine(t *rapid.T) *machine {
 		m.data = &blocktest.Memory{}
 		options["data_file"] = "test.data"
 	}
+	format := rapid.SampledFrom([]string{"", "", "", "aes", "luks"}).Draw(t, "encryption")
+	if format != "" {
+		options["encrypt.format"], options["encrypt.key-secret"] = format, cryptSecret
+		m.options = keyed
+		if format == "luks" {
+			options["encrypt.iter-time"] = "0"
+		}
+	}
 	var ref blockdev.Reference
 	size := rapid.IntRange(1, 300).Draw(t, "sectors") * sectorSize
 	if rapid.Bool().Draw(t, "backing") {
 		ref = blockdev.Reference{Name: "base.raw", Format: "raw"}
 		m.backing = blocktest.NewMemory(pattern(99, rapid.IntRange(1, 300).Draw(t, "backing sectors")*sectorSize))
 		m.model.backing = m.backing.Bytes()
-	} else if m.data != nil && rapid.Bool().Draw(t, "raw") {
+	} else if m.data != nil && format == "" && rapid.Bool().Draw(t, "raw") {
 		m.raw = true
 		options["data_file_raw"] = "on"
 	}
@@ -90,7 +99,7 @@ func drawMachine(t *rapid.T) *machine {
 func (m *machine) open(t *rapid.T) {
 	var err error
 	m.image, err = Open(context.Background(), blockdev.OpenRequest{
-		Filename: "test.qcow2", File: m.file, Mode: writable, OpenReference: companion{m.data}.open,
+		Filename: "test.qcow2", File: m.file, Mode: writable, OpenReference: companion{m.data}.open, Options: m.options,
 	})
 	if err != nil {
 		t.Fatal(err)

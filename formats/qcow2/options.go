@@ -47,6 +47,8 @@ const (
 )
 
 var openOptionTable = append(overlapOptionTable(), blockdev.OptionTable{
+	{Name: "encrypt.format", Type: blockdev.OptString, Help: "Encryption format: aes, luks"},
+	{Name: "encrypt.key-secret", Type: blockdev.OptString, Help: "ID of secret providing qcow AES key or LUKS passphrase"},
 	{Name: "lazy-refcounts", Type: blockdev.OptBool, Help: "Postpone refcount updates"},
 	{Name: "pass-discard-request", Type: blockdev.OptBool, Help: "Pass guest discard requests to the layer below"},
 	{Name: "pass-discard-snapshot", Type: blockdev.OptBool, Default: "on", Help: "Generate discard requests when snapshot related space is freed"},

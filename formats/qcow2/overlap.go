@@ -100,6 +100,7 @@ func (im *Image) metadataAt(off, n int64) string {
 		return im.options.overlap&kind != 0 && length > 0 && off < start+length && start < off+n
 	}
 	directory, size, _ := im.bitmapDirectory()
+	keys, keysSize := im.hdr.cryptArea()
 	switch {
 	case hits(overlapMainHeader, 0, cs):
 		return "qcow2_header"
@@ -108,6 +109,8 @@ func (im *Image) metadataAt(off, n int64) string {
 	case hits(overlapRefcountTable, im.hdr.refTableOffset, int64(im.hdr.refTableClusters)*cs),
 		im.refs.move != nil && hits(overlapRefcountTable, im.refs.move.off, im.refs.move.clusters*cs):
 		return "refcount table"
+	case hits(overlapMainHeader, keys, keysSize):
+		return "encryption header"
 	case hits(overlapSnapshotTable, im.hdr.snapshotsOffset, im.snapshotBytes):
 		return "snapshot table"
 	case im.hdr.hasBitmaps() && hits(overlapBitmapDirectory, directory, size):

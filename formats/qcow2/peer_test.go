@@ -197,7 +197,7 @@ func TestModelAgreesWithQEMU(t *testing.T) {
 		if m.data != nil {
 			must(rt, os.WriteFile(filepath.Join(dir, "test.data"), m.data.Bytes(), 0o600))
 		}
-		check := exec.Command("qemu-img", "check", "-f", "qcow2", image)
+		check := exec.Command("qemu-img", "check", "--object", cryptObject, "--image-opts", imageOpts(image))
 		check.Dir = dir // the data file's name is relative to it
 		if out, err := check.CombinedOutput(); err != nil {
 			rt.Fatalf("%v\n%s", err, out)
@@ -212,8 +212,8 @@ func TestModelAgreesWithQEMU(t *testing.T) {
 // qemuReads fails if qemu-img reads something else than want.
 func qemuReads(t *rapid.T, image string, want []byte, options ...string) {
 	raw := image + ".raw"
-	args := append([]string{"convert", "-f", "qcow2", "-O", "raw"}, options...)
-	convert := exec.Command("qemu-img", append(args, image, raw)...)
+	args := append([]string{"convert", "--object", cryptObject, "--image-opts", "-O", "raw"}, options...)
+	convert := exec.Command("qemu-img", append(args, imageOpts(image), raw)...)
 	convert.Dir = filepath.Dir(image)
 	if out, err := convert.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)

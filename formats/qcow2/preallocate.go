@@ -49,8 +49,8 @@ func (im *Image) preallocateRun(off, n int64, mode string) (int64, error) {
 	if err != nil || a.run.count == 0 {
 		return n, err
 	}
-	if err = im.fillPreallocated(a.run, mode); err == nil {
-		err = im.update(func() error { return im.link(a) })
+	if err = im.fillPreallocated(a, mode); err == nil {
+		err = im.update(func() error { return im.linkPreallocated(a) })
 	}
 	if err != nil {
 		im.abandon(a)
@@ -84,8 +84,8 @@ func (im *Image) storedRun(guest, want int64) (stored bool, count int64, err err
 // fillPreallocated reserves, or writes, the storage of new clusters. Reserved space reads as
 // zeroes because it is written, or because the file is as long as it was and then grown. A
 // raw data file keeps what it has.
-func (im *Image) fillPreallocated(run clusterRun, mode string) error {
-	host, n := run.first<<im.clusterBits, run.count<<im.clusterBits
+func (im *Image) fillPreallocated(a allocation, mode string) error {
+	host, n := a.run.first<<im.clusterBits, a.run.count<<im.clusterBits
 	if im.raw() {
 		skip := min(max(im.data.Size()-host, 0), n)
 		host, n = host+skip, n-skip
@@ -93,12 +93,24 @@ func (im *Image) fillPreallocated(run clusterRun, mode string) error {
 	switch {
 	case n == 0 || im.raw() && mode == preallocMetadata:
 		return nil
+	case im.encrypted() && !im.v3():
+		return im.writeZeroesAt(host, a.guest<<im.clusterBits, n)
 	case mode == preallocFull:
 		return writeZeroData(im.data, host, n)
 	case mode == preallocMetadata:
 		return zeroFile(im.data, host, n, blockdev.ZeroMayUnmap)
 	}
 	return zeroFile(im.data, host, n, 0)
+}
+
+// linkPreallocated is link for clusters that read as before: where they are encrypted, what
+// is in them are no zeroes, so the table says that they are.
+func (im *Image) linkPreallocated(a allocation) error {
+	if err := im.link(a); err != nil || !im.encrypted() || im.extended || !im.v3() {
+		return err
+	}
+	zero := func(e l2Entry, _ bool, set uint32) (l2Entry, bool) { return im.withZeroes(e, set), true }
+	return im.changeEntries(a.guest<<im.clusterBits, a.end(im), zero, discardOther)
 }
 
 // extendFile makes the file as long as its highest cluster in use, so that nobody who

@@ -55,11 +55,8 @@ func (im *Image) readGuest(v view, p []byte, off int64) error {
 func (im *Image) readMapped(v view, m mapping, p []byte, off int64) error {
 	switch m.kind {
 	case clusterNormal:
-		n := im.inFile(m.host, int64(len(p)))
-		clear(p[n:])
 		im.raise(blockdev.EventReadAIO)
-		_, err := im.data.ReadAt(p[:n], m.host)
-		return err
+		return im.readData(p, m.host, off)
 	case clusterCompressed:
 		return im.readCompressed(m.entry.desc, p, off&(im.clusterSize-1))
 	case clusterUnallocated, clusterReserved:

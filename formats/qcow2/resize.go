@@ -118,7 +118,7 @@ func (im *Image) hideBacking(off, n int64) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err = writeZeroData(im.file, run.first<<im.clusterBits, run.count<<im.clusterBits); err == nil {
+	if err = im.writeZeroesAt(run.first<<im.clusterBits, off, run.count<<im.clusterBits); err == nil {
 		err = im.link(im.filled(off>>im.clusterBits, run))
 	}
 	if err != nil {
@@ -166,8 +166,7 @@ func (im *Image) zeroTail(old int64) error {
 	case (m.kind == clusterUnallocated || m.kind == clusterReserved) && im.backingEnd() <= old:
 		return nil
 	case m.inPlace():
-		_, err := im.data.WriteAt(make([]byte, end-old), m.host)
-		return err
+		return im.writeData(make([]byte, end-old), m.host, old)
 	}
 	return im.rewriteTail(old)
 }
@@ -205,7 +204,7 @@ func (im *Image) rewriteTail(old int64) error {
 		return err
 	}
 	a := im.filled(start>>im.clusterBits, run)
-	if _, err = im.data.WriteAt(buf, run.first<<im.clusterBits); err == nil {
+	if err = im.writeData(buf, run.first<<im.clusterBits, start); err == nil {
 		err = im.link(a)
 	}
 	if err != nil {

@@ -41,7 +41,7 @@ func (im *Image) writeGuest(p []byte, off int64) error {
 // overwrite writes the leading part of p whose clusters can be written where they are;
 // 0 if the first cannot.
 func (im *Image) overwrite(p []byte, off int64) (int64, error) {
-	defer im.lockRange(off, int64(len(p)), false)()
+	defer im.lockRange(off, int64(len(p)), im.partSectors(off, int64(len(p))))()
 	im.mu.RLock()
 	m, err := im.lookup(im.l1.entries, off, int64(len(p)))
 	im.l2Cache.trim()
@@ -61,8 +61,7 @@ func (im *Image) overwrite(p []byte, off int64) (int64, error) {
 		return 0, nil
 	}
 	im.raise(blockdev.EventWriteAIO)
-	_, err = im.data.WriteAt(p[:m.len], m.host)
-	return m.len, err
+	return m.len, im.writeData(p[:m.len], m.host, off)
 }
 
 func (m mapping) inPlace() bool { return m.kind == clusterNormal && m.owned }
@@ -250,8 +249,7 @@ func (im *Image) writeWithCopies(a allocation, p []byte, off int64) error {
 	end := off + int64(len(p))
 	if a.from == off && a.to == end {
 		im.raise(blockdev.EventWriteAIO)
-		_, err := im.data.WriteAt(p, host(off))
-		return err
+		return im.writeData(p, host(off), off)
 	}
 	im.raise(blockdev.EventCOWRead)
 	if a.to-a.from <= max(maxBounce, im.clusterSize) {
@@ -264,8 +262,7 @@ func (im *Image) writeWithCopies(a allocation, p []byte, off int64) error {
 			return err
 		}
 		im.raise(blockdev.EventWriteAIO)
-		_, err := im.data.WriteAt(buf, host(a.from))
-		return err
+		return im.writeData(buf, host(a.from), a.from)
 	}
 	for _, edge := range []struct{ off, end int64 }{{a.from, off}, {end, a.to}} {
 		buf := make([]byte, edge.end-edge.off)
@@ -273,13 +270,12 @@ func (im *Image) writeWithCopies(a allocation, p []byte, off int64) error {
 			return err
 		}
 		im.raise(blockdev.EventCOWWrite)
-		if _, err := im.data.WriteAt(buf, host(edge.off)); err != nil {
+		if err := im.writeData(buf, host(edge.off), edge.off); err != nil {
 			return err
 		}
 	}
 	im.raise(blockdev.EventWriteAIO)
-	_, err := im.data.WriteAt(p, host(off))
-	return err
+	return im.writeData(p, host(off), off)
 }
 
 // link makes the guest clusters of a refer to its host clusters, and releases what they

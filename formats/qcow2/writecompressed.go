@@ -47,7 +47,8 @@ func (im *Image) PrepareCompressed(p []byte, off int64) (write func() error, err
 	if err != nil {
 		return nil, err
 	}
-	if data == nil {
+	if data == nil || im.encrypted() {
+		// Compressed data would lie there for all to read.
 		return func() error {
 			return im.tracked(off, n, func() error { return im.writeGuest(p, off) })
 		}, nil

@@ -233,10 +233,7 @@ var parityCases = []string{
 
 // knownDifferences are cases where we differ on purpose, or not yet do the same.
 var knownDifferences = map[string]string{
-	"create -f qcow2 -o help n.q":        noEncryption,
-	"create -f qcow2 -o '?'":             noEncryption,
-	"convert -O qcow2 -o help a.raw n.q": noEncryption,
-	"create -o help":                     "preallocation is an option of our raw driver, of QEMU's file driver",
+	"create -o help": "preallocation is an option of our raw driver, of QEMU's file driver",
 	"create -q -f qcow2 -o preallocation=metadata n.q 1M; map --output=json n.q; map n.q": "where clusters lie, and that there are holes below them",
 	"info --image-opts driver=raw,file.filename=a.raw,offset=512,size=1024":               "the members of descriptions are sorted",
 	"create -o preallocation=metadata n.raw 1M":                                           "what is unfinished is removed",
@@ -246,8 +243,6 @@ var knownDifferences = map[string]string{
 	"convert -O qcow2 -B missing -F qcow2 d.qcow2 n.q": "what is unfinished is removed",
 	"convert -t foo d.qcow2 n":                         "options are checked before the target is created",
 }
-
-const noEncryption = "encrypted images are not supported yet"
 
 // outcome is what a user sees of a command line.
 type outcome struct {

@@ -96,3 +96,11 @@ func (c *Cipher) each(p []byte, number uint64, crypt func(p []byte, size int, iv
 		p = p[n*c.size:]
 	}
 }
+
+// NewPasswordAES is the cipher of the encryption that qcow and qcow2 had before LUKS: the
+// key is the password itself, cut or filled with zeroes to 16 bytes.
+func NewPasswordAES(password []byte) (*Cipher, error) {
+	var key [16]byte
+	copy(key[:], password)
+	return New(Spec{Cipher: "aes-128", Mode: modeCBC, IVGen: genPlain64}, key[:])
+}
