@@ -124,13 +124,14 @@ const (
 )
 
 func (u *Unit) limits() []byte {
-	b := make([]byte, 60) // offsets in the standard count from 4 bytes before
+	const head = 4        // offsets are those of the standard, with the page's head
+	b := make([]byte, 64)
 	be := binary.BigEndian
-	b[4-4] = 1 // WRITE SAME must say how many blocks
-	be.PutUint32(b[8-4:], maxTransferBlocks)
-	be.PutUint32(b[20-4:], maxUnmapBlocks)
-	be.PutUint32(b[24-4:], maxUnmapSegments)
-	be.PutUint32(b[28-4:], unmapGranularity)
-	be.PutUint64(b[36-4:], maxTransferBlocks)
-	return b
+	b[4] = 1 // WRITE SAME must say how many blocks
+	be.PutUint32(b[8:], maxTransferBlocks)
+	be.PutUint32(b[20:], maxUnmapBlocks)
+	be.PutUint32(b[24:], maxUnmapSegments)
+	be.PutUint32(b[28:], unmapGranularity)
+	be.PutUint64(b[36:], maxTransferBlocks)
+	return b[head:]
 }

@@ -43,6 +43,10 @@ var modePages = []modePage{
 	{pageCapabilities, onOptical, fixed((*Unit).capabilitiesPage)},
 }
 
+// pageHead is the length of a page's head: number and length. Offsets in pages count from it, as
+// those of the standards do.
+const pageHead = 2
+
 // fixed is a page of which nothing can be changed.
 func fixed(contents func(*Unit) []byte) func(*Unit, byte) []byte {
 	return func(u *Unit, control byte) []byte {
@@ -69,34 +73,34 @@ func (u *Unit) recoveryPage(control byte) []byte {
 // geometryPage is the rigid disk geometry page.
 func (u *Unit) geometryPage() []byte {
 	g := u.geometry()
-	b := make([]byte, 22)
+	b := make([]byte, pageHead+22)
 	put24 := func(at, v int) { b[at], b[at+1], b[at+2] = byte(v>>16), byte(v>>8), byte(v) }
-	put24(2-2, g.cylinders)
-	b[5-2] = byte(g.heads)
-	put24(6-2, g.cylinders) // write precompensation starts behind the last one
-	put24(9-2, g.cylinders)
-	binary.BigEndian.PutUint16(b[12-2:], 200) // step rate, ns
-	put24(14-2, 0xffffff)                     // landing zone
-	binary.BigEndian.PutUint16(b[20-2:], g.rpm)
-	return b
+	put24(2, g.cylinders)
+	b[5] = byte(g.heads)
+	put24(6, g.cylinders) // write precompensation starts behind the last one
+	put24(9, g.cylinders)
+	binary.BigEndian.PutUint16(b[12:], 200) // step rate, ns
+	put24(14, 0xffffff)                     // landing zone
+	binary.BigEndian.PutUint16(b[20:], g.rpm)
+	return b[pageHead:]
 }
 
 func (u *Unit) flexibleDiskPage() []byte {
 	g := u.geometry()
-	b := make([]byte, 30)
+	b := make([]byte, pageHead+30)
 	be := binary.BigEndian
-	be.PutUint16(b[2-2:], g.rate)
-	b[4-2], b[5-2] = byte(g.heads), byte(g.sectors)
-	be.PutUint16(b[6-2:], diskBlock)
-	be.PutUint16(b[8-2:], uint16(g.cylinders))
-	be.PutUint16(b[10-2:], uint16(g.cylinders)) // write precompensation
-	be.PutUint16(b[12-2:], uint16(g.cylinders)) // reduced write current
-	be.PutUint16(b[14-2:], 1)                   // step rate, 100 us
-	b[16-2] = 1                                 // step pulse width
-	be.PutUint16(b[17-2:], 1)                   // head settle delay
-	b[19-2], b[20-2] = 1, 1                     // motor on and off delay
-	be.PutUint16(b[28-2:], g.rpm)
-	return b
+	be.PutUint16(b[2:], g.rate)
+	b[4], b[5] = byte(g.heads), byte(g.sectors)
+	be.PutUint16(b[6:], diskBlock)
+	be.PutUint16(b[8:], uint16(g.cylinders))
+	be.PutUint16(b[10:], uint16(g.cylinders)) // write precompensation
+	be.PutUint16(b[12:], uint16(g.cylinders)) // reduced write current
+	be.PutUint16(b[14:], 1)                   // step rate, 100 us
+	b[16] = 1                                 // step pulse width
+	be.PutUint16(b[17:], 1)                   // head settle delay
+	b[19], b[20] = 1, 1                     // motor on and off delay
+	be.PutUint16(b[28:], g.rpm)
+	return b[pageHead:]
 }
 
 // writeCacheBit is in the first byte of the caching page.
@@ -112,22 +116,22 @@ func (u *Unit) cachingPage(control byte) []byte {
 
 // capabilitiesPage is the page of MM capabilities and mechanical status.
 func (u *Unit) capabilitiesPage() []byte {
-	b := make([]byte, 20)
+	b := make([]byte, pageHead+20)
 	be := binary.BigEndian
-	b[2-2] = 0x3b // reads CD-R, CD-RW, DVD-ROM, DVD-R, DVD-RAM, by fixed packets
-	b[4-2] = 0x7f // audio, composite, digital ports, mode 2 forms, multi-session
-	b[5-2] = 0xff // CD-DA, R-W, C2 pointers, ISRC, UPC, bar codes
-	b[6-2] = 0x2d // tray, ejects, locks; the state of the lock
+	b[2] = 0x3b // reads CD-R, CD-RW, DVD-ROM, DVD-R, DVD-RAM, by fixed packets
+	b[4] = 0x7f // audio, composite, digital ports, mode 2 forms, multi-session
+	b[5] = 0xff // CD-DA, R-W, C2 pointers, ISRC, UPC, bar codes
+	b[6] = 0x2d // tray, ejects, locks; the state of the lock
 	if u.drive.Locked() {
-		b[6-2] |= 2
+		b[6] |= 2
 	}
-	be.PutUint16(b[8-2:], 50*176) // the fastest it reads, kB/s
-	be.PutUint16(b[10-2:], 2)     // volume levels
-	be.PutUint16(b[12-2:], 2048)  // buffer, KiB
-	be.PutUint16(b[14-2:], 16*176)
-	be.PutUint16(b[18-2:], 16*176)
-	be.PutUint16(b[20-2:], 16*176)
-	return b
+	be.PutUint16(b[8:], 50*176) // the fastest it reads, kB/s
+	be.PutUint16(b[10:], 2)     // volume levels
+	be.PutUint16(b[12:], 2048)  // buffer, KiB
+	be.PutUint16(b[14:], 16*176)
+	be.PutUint16(b[18:], 16*176)
+	be.PutUint16(b[20:], 16*176)
+	return b[pageHead:]
 }
 
 // modeSense answers MODE SENSE (6) and (10) (SPC-5, 6.13).

@@ -41,7 +41,6 @@ var (
 
 	attentionReset           = Sense{keyUnitAttention, 0x29, 0x00}
 	attentionCapacityChanged = Sense{keyUnitAttention, 0x2a, 0x09}
-	attentionModeChanged     = Sense{keyUnitAttention, 0x2a, 0x01}
 	attentionMediumChanged   = Sense{keyUnitAttention, 0x28, 0x00}
 	attentionMediumRemoved   = Sense{keyUnitAttention, 0x3a, 0x00}
 )
