@@ -124,7 +124,7 @@ const (
 )
 
 func (u *Unit) limits() []byte {
-	const head = 4        // offsets are those of the standard, with the page's head
+	const head = 4 // offsets are those of the standard, with the page's head
 	b := make([]byte, 64)
 	be := binary.BigEndian
 	b[4] = 1 // WRITE SAME must say how many blocks

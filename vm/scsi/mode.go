@@ -98,7 +98,7 @@ func (u *Unit) flexibleDiskPage() []byte {
 	be.PutUint16(b[14:], 1)                   // step rate, 100 us
 	b[16] = 1                                 // step pulse width
 	be.PutUint16(b[17:], 1)                   // head settle delay
-	b[19], b[20] = 1, 1                     // motor on and off delay
+	b[19], b[20] = 1, 1                       // motor on and off delay
 	be.PutUint16(b[28:], g.rpm)
 	return b[pageHead:]
 }
