@@ -151,9 +151,11 @@ func TestCorruptEntriesNeverReachMetadata(t *testing.T) {
 // FuzzImage uses images of which nothing is expected but that everything comes back, with
 // an error or without, and that the memory needed is bounded.
 func FuzzImage(f *testing.F) {
-	for _, name := range []string{"v2-512-snapshots.qcow2", "v3-1k-refcount1.qcow2", "v3-4k-zeroes.qcow2", "overlay.qcow2", "bitmap.qcow2"} {
+	for _, name := range []string{"v2-512-snapshots.qcow2", "v3-1k-refcount1.qcow2", "v3-4k-zeroes.qcow2", "overlay.qcow2", "bitmap.qcow2", "v3-16k-extended.qcow2"} {
 		f.Add(loadGolden(f, name).Bytes(), uint32(0), uint64(0))
 	}
+	external := loadGolden(f, "v3-4k-zeroes.qcow2").Bytes() // with a data file in place of its clusters
+	f.Add(external, uint32(offIncompatible), uint64(incompatDataFile))
 	zlib := loadGolden(f, "v3-4k-zlib.qcow2").Bytes()
 	for _, off := range []uint32{offIncompatible, offL1Offset, offSnapshotsOffset, offRefTableOffset, 0x3000, 0x4000} {
 		f.Add(zlib, off, uint64(1)<<63|0x3000)
@@ -193,7 +195,9 @@ const fuzzReach = 1 << 20
 // use does a bit of everything to an image.
 func use(m *blocktest.Memory, mode blockdev.Mode) {
 	file := &bounded{m}
-	im, err := Open(context.Background(), blockdev.OpenRequest{Filename: "test.qcow2", File: file, Mode: mode})
+	im, err := Open(context.Background(), blockdev.OpenRequest{
+		Filename: "test.qcow2", File: file, Mode: mode, OpenReference: companion{&bounded{&blocktest.Memory{}}}.open,
+	})
 	if err != nil {
 		return
 	}

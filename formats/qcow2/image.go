@@ -185,18 +185,25 @@ func (im *Image) loadTables() error {
 	return im.openBitmaps()
 }
 
-// readEntries reads a table of n 8-byte entries, whose size the header's check limits.
+// readEntries reads a table of n 8-byte entries, whose size the header's check limits. What
+// is past the end of the file is 0.
 func (im *Image) readEntries(off, n int64) ([]uint64, error) {
-	b := make([]byte, n*8)
-	if err := readPadded(im.file, b, off); err != nil {
-		return nil, err
-	}
 	entries := make([]uint64, n)
-	for i := range entries {
-		entries[i] = binary.BigEndian.Uint64(b[i*8:])
+	b := make([]byte, min(n, entriesAtOnce)*8)
+	for i := int64(0); i < n && off+i*8 < im.file.Size(); i += entriesAtOnce {
+		b = b[:min(n-i, entriesAtOnce)*8]
+		if err := readPadded(im.file, b, off+i*8); err != nil {
+			return nil, err
+		}
+		for j := range entries[i : i+int64(len(b)/8)] {
+			entries[i+int64(j)] = binary.BigEndian.Uint64(b[j*8:])
+		}
 	}
 	return entries, nil
 }
+
+// entriesAtOnce is how many entries of a table are read together.
+const entriesAtOnce = 8 << 10
 
 // startWriting makes a freshly opened, or reopened, image ready to be written.
 func (im *Image) startWriting(o openOptions) error {

@@ -31,6 +31,12 @@ for bits in 1 2 4 8 32 64; do
 	io v3-1k-refcount$bits.qcow2 'write -P 7 0 20k' 'write -P 8 299k 1k'
 done
 
+# Subclusters of every kind, and a snapshot that shares some.
+qemu-img create -q -f qcow2 -o cluster_size=16k,extended_l2=on v3-16k-extended.qcow2 300k
+io v3-16k-extended.qcow2 'write -P 10 1k 3k' 'write -P 11 20k 30k' 'write -z 22k 2k' 'write -z -u 32k 16k' 'write -c -P 12 64k 16k'
+qemu-img snapshot -c first v3-16k-extended.qcow2
+io v3-16k-extended.qcow2 'write -P 13 3k 1k' 'write -P 14 299k 1k'
+
 # Default options.
 qemu-img create -q -f qcow2 v3-default.qcow2 4M
 io v3-default.qcow2 'write -P 9 1M 100k'
