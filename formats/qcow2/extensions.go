@@ -28,14 +28,17 @@ type extension struct {
 // decodeExtensions reads the extensions in cluster[start:end].
 func decodeExtensions(cluster []byte, start, end int64, name string) ([]extension, error) {
 	var out []extension
-	for off := start; off+extHeaderSize <= end; {
+	for off := start; off < end; {
+		if off+extHeaderSize > end {
+			return nil, headerError(name, off, "Header extension too large")
+		}
 		kind := binary.BigEndian.Uint32(cluster[off:])
 		size := int64(binary.BigEndian.Uint32(cluster[off+4:]))
-		if kind == extEnd {
-			break
-		}
 		if size > end-off-extHeaderSize {
 			return nil, headerError(name, off+4, "Header extension too large")
+		}
+		if kind == extEnd {
+			break
 		}
 		data := cluster[off+extHeaderSize : off+extHeaderSize+size]
 		out = append(out, extension{kind, append([]byte(nil), data...)})

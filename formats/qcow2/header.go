@@ -232,7 +232,7 @@ func (h *header) validateTables(name string, check bool) error {
 		return headerError(name, offRefTableOffset, "Reference count table offset invalid")
 	case h.snapshotCount > maxSnapshots:
 		return limitError(name, offSnapshotCount, "Snapshot table too large")
-	case h.snapshotCount > 0 && !validTable(h.snapshotsOffset, int64(h.snapshotCount)*snapshotFixedSize, cs):
+	case !validTable(h.snapshotsOffset, int64(h.snapshotCount)*snapshotFixedSize, cs):
 		return headerError(name, offSnapshotsOffset, "Snapshot table offset invalid")
 	case int64(h.l1Size) > maxL1Bytes/8:
 		return limitError(name, offL1Size, "Active L1 table too large")

@@ -46,7 +46,8 @@ func (im *Image) overwrite(p []byte, off int64) (int64, error) {
 	m, err := im.lookup(im.l1.entries, off, int64(len(p)))
 	im.l2Cache.trim()
 	what := ""
-	if err == nil && m.inPlace() && !im.external {
+	inPlace := err == nil && m.inPlace() && !im.goesOn(m, off, int64(len(p)))
+	if inPlace && !im.external {
 		what = im.notData(m.host, m.len)
 	}
 	im.mu.RUnlock()
@@ -57,7 +58,7 @@ func (im *Image) overwrite(p []byte, off int64) (int64, error) {
 		im.mu.Lock()
 		defer im.mu.Unlock()
 		return 0, im.markCorrupt(m.host, "Preventing invalid write on metadata (overlaps with %s)", what)
-	case !m.inPlace():
+	case !inPlace:
 		return 0, nil
 	}
 	im.raise(blockdev.EventWriteAIO)
@@ -118,7 +119,7 @@ func (a allocation) end(im *Image) int64 { return (a.guest + a.run.count) << im.
 // range is locked and mu is held.
 func (im *Image) beginWrite(off, n int64) (allocation, error) {
 	m, err := im.lookup(im.l1.entries, off, n)
-	if err != nil || m.inPlace() {
+	if err != nil || m.inPlace() && !im.goesOn(m, off, n) {
 		return allocation{}, err
 	}
 	a := allocation{guest: off >> im.clusterBits}
@@ -135,6 +136,16 @@ func (im *Image) beginWrite(off, n int64) (allocation, error) {
 		im.giveBackGuest(a)
 	}
 	return a, err
+}
+
+// goesOn tells if what m maps at off is shorter than n, and is followed by storage that is
+// owned as well, but not in use: both are written together.
+func (im *Image) goesOn(m mapping, off, n int64) bool {
+	if m.len == n || (off+m.len)%im.l2Span() == 0 {
+		return false
+	}
+	next, err := im.lookup(im.l1.entries, off+m.len, 1)
+	return err == nil && next.owned && !next.inPlace() && next.host == m.host+m.len
 }
 
 // allocateFor allocates clusters for a write to those that have none of their own; m is
