@@ -46,7 +46,7 @@ func (im *Image) prepareBitmaps() (bool, error) {
 		return false, nil
 	}
 	// What the header calls the directory may be another table.
-	if off, size, _ := im.bitmapDirectory(); im.metadataAt(off, size) != "" {
+	if off, size, _ := im.bitmapDirectory(); im.overlapBut("bitmap directory", off, size) != "" {
 		im.bitmaps, im.bitmapsStored = nil, nil
 		return false, nil
 	}

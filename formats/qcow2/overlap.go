@@ -124,6 +124,14 @@ func (im *Image) metadataAt(off, n int64) string {
 	return im.tableAt(off, n)
 }
 
+// overlapBut is metadataAt for a place that is said to be metadata of the kind named.
+func (im *Image) overlapBut(kind string, off, n int64) string {
+	if what := im.metadataAt(off, n); what != kind {
+		return what
+	}
+	return ""
+}
+
 // tableAt is metadataAt for L2 tables and refcount blocks.
 func (im *Image) tableAt(off, n int64) string {
 	cs := im.clusterSize

@@ -382,10 +382,7 @@ func (im *Image) setL1(i int64, v uint64) {
 
 // tableOverlap is metadataAt for a place that is said to be an L2 table.
 func (im *Image) tableOverlap(off int64) string {
-	if what := im.metadataAt(off, im.clusterSize); what != "active L2 table" {
-		return what
-	}
-	return ""
+	return im.overlapBut("active L2 table", off, im.clusterSize)
 }
 
 // Limits: whole clusters are best, to write zeroes also whole subclusters.
