@@ -37,9 +37,9 @@ var hostileHeaders = []struct {
 	{"data file", func(p patched) { p.set64(offIncompatible, incompatDataFile) }, blockdev.ErrInvalid, "'data-file' is required for this image", true},
 	{"unknown feature", func(p patched) { p.set64(offIncompatible, 1<<5) }, blockdev.ErrNotSupported, "Unsupported qcow2 feature(s): Unknown incompatible feature: 20", false},
 	{"named feature", func(p patched) {
-		p.set64(offIncompatible, 1<<63|1<<5)
+		p.set64(offIncompatible, 1<<62|1<<5)
 		copy(p.data[headerLengthV3+extHeaderSize:], "\x00\x05future thing\x00")
-	}, blockdev.ErrNotSupported, "Unsupported qcow2 feature(s): future thing, Unknown incompatible feature: 8000000000000000", false},
+	}, blockdev.ErrNotSupported, "Unsupported qcow2 feature(s): future thing, Unknown incompatible feature: 4000000000000000", false},
 	{"compression bit", func(p patched) { p.set64(offIncompatible, incompatCompression) }, blockdev.ErrCorrupt, "qcow2: Compression type incompatible feature bit must not be set", false},
 	{"compression type without bit", func(p patched) { p.data[offCompressionType] = 1 }, blockdev.ErrCorrupt, "qcow2: Compression type incompatible feature bit must be set", false},
 	{"compression type", func(p patched) { p.set64(offIncompatible, incompatCompression); p.data[offCompressionType] = 2 }, blockdev.ErrNotSupported, "qcow2: unknown compression type: 2", false},
