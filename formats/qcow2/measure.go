@@ -27,8 +27,12 @@ func measure(ctx context.Context, r blockdev.MeasureRequest) (blockdev.Measureme
 	if l.l1Needed(r.Size) > maxL1Bytes/8 {
 		return blockdev.Measurement{}, blockdev.Errorf(blockdev.ErrLimit, "measure", "", "The image size is too large (try using a larger cluster size)")
 	}
+	keys, err := l.encryption(r)
+	if err != nil {
+		return blockdev.Measurement{}, err
+	}
 	size := l.roundUp(r.Size)
-	all := l.metadata(size) + size
+	all := l.metadata(size) + size + keys
 	m := blockdev.Measurement{Required: all, FullyAllocated: all}
 	if o.Preallocation != preallocFalloc && o.Preallocation != preallocFull && r.Backing.Name == "" {
 		data, err := l.data(ctx, r.Source)
@@ -91,6 +95,16 @@ func (l layout) metadata(size int64) int64 {
 		}
 		refs = next
 	}
+}
+
+// encryption is how many bytes of clusters the LUKS header takes, if there is to be one.
+func (l layout) encryption(r blockdev.MeasureRequest) (int64, error) {
+	e, err := parseEncryption(blockdev.CreateRequest{Options: r.Options})
+	if err != nil || e.method != cryptLUKS {
+		return 0, err
+	}
+	n, err := e.luks.HeaderSize()
+	return l.roundUp(n), err
 }
 
 // data is how many bytes of clusters the contents of a disk need. What reads as zeroes

@@ -35,6 +35,7 @@ var measureCases = []string{
 	"measure -O qcow2 t.raw", "measure -O qcow2 -o cluster_size=512 t.raw", "measure -O qcow2 -o cluster_size=2M t.raw", "measure -O qcow2 small.qcow2", "measure -O qcow2 -o cluster_size=512 small.qcow2",
 	"measure -O qcow2 -o preallocation=falloc d.qcow2", "measure -O qcow2 -o backing_file=x,backing_fmt=raw o.qcow2", "measure -O qcow2 -o compat=0.10 b.qcow2", "measure -O raw b.qcow2",
 	"measure -O qcow2 b.qcow2", "measure -O qcow2 b2.qcow2", "measure -O qcow2 -o cluster_size=512 b2.qcow2", "measure -O qcow2 broken.qcow2", "measure -O qcow2 v2.qcow2",
+	"measure -O qcow2 -o encrypt.format=luks --size 1G",
 	"measure -O vdi --size 1G", "measure -O vmdk --size 1G", "measure -O vpc d.qcow2", "measure -O vhdx --size 1G", "measure -O qed --size 1G", "measure -O qcow --size 1G",
 	"measure -O parallels --size 1G", "measure -O foo --size 1G", "measure -O file --size 1G", "measure -O null-co --size 1G", "measure -O dmg --size 1G",
 	"measure -O luks --size 1G", "measure -O luks --object secret,id=s1,data=x -o key-secret=s1,iter-time=10 --size 1000",
