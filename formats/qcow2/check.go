@@ -19,7 +19,12 @@ func (im *Image) Check(ctx context.Context, o blockdev.CheckOptions) (blockdev.C
 	}
 	err := im.exclusive(func() error {
 		if im.writable.Load() {
-			if err := im.commitAll(); err != nil {
+			// Postponed refcounts too: blocks that the file does not have yet are no damage.
+			lazy := im.lazy
+			im.lazy = false
+			err := im.commitAll()
+			im.lazy = lazy
+			if err != nil {
 				return err
 			}
 		}

@@ -9,8 +9,8 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"golang.org/x/crypto/cast5"
-	"golang.org/x/crypto/twofish"
+	"golang.org/x/crypto/cast5"   //nolint:staticcheck // volumes of old have it
+	"golang.org/x/crypto/twofish" //nolint:staticcheck // volumes of old have it
 	xcrypto "golang.org/x/crypto/xts"
 
 	"github.com/qmon/qmon/blockdev"

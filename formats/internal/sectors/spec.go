@@ -11,9 +11,9 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/crypto/cast5"
-	"golang.org/x/crypto/ripemd160"
-	"golang.org/x/crypto/twofish"
+	"golang.org/x/crypto/cast5"     //nolint:staticcheck // volumes of old have it
+	"golang.org/x/crypto/ripemd160" //nolint:staticcheck // volumes of old have it
+	"golang.org/x/crypto/twofish"   //nolint:staticcheck // volumes of old have it
 
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/formats/internal/aesblocks"
