@@ -179,7 +179,9 @@ func (p *createPlan) checkBacking(ctx context.Context, o CreateOptions) error {
 	case o.Unchecked:
 		return nil
 	}
-	v, err := p.session.graph().Open(ctx, resolve(o.Filename, name), blockdev.OpenOptions{Driver: format, Gate: o.Gate})
+	v, err := p.session.graph().Open(ctx, resolve(o.Filename, name), blockdev.OpenOptions{
+		Driver: format, Gate: o.Gate, Mode: blockdev.Mode{NoIO: true}, // an encrypted one needs no key for this
+	})
 	if err != nil {
 		return hinted(err, "\nCould not open backing image.")
 	}

@@ -135,20 +135,6 @@ func sameEncrypted(t *testing.T, image string, want []byte) {
 	peer.Run(t, "qemu-img", "check", "--object", cryptObject, "--image-opts", imageOpts(image))
 }
 
-func TestEncryptedImagesOfQEMU(t *testing.T) {
-	peer.Need(t, "qemu-img", "qemu-io")
-	for _, o := range []string{"encryption=on", "encrypt.format=luks,encrypt.iter-time=100"} {
-		image := filepath.Join(t.TempDir(), "a.qcow2")
-		peer.Run(t, "qemu-img", "create", "-q", "--object", cryptObject, "-f", "qcow2", "-o", o+",encrypt.key-secret="+cryptSecret, image, "1M")
-		peer.Run(t, "qemu-io", "--object", cryptObject, "--image-opts", "-c", "write -P 7 5000 300k", imageOpts(image))
-		want := make([]byte, 1<<20)
-		copy(want[5000:], bytes.Repeat([]byte{7}, 300<<10))
-		im := mustOpenKeyed(t, loadFile(t, image))
-		compareWith(t, im, want)
-		checkClean(t, im)
-	}
-}
-
 func TestNothingIsWrittenInPlain(t *testing.T) {
 	secretText := bytes.Repeat([]byte("secret and easily compressed. "), 4000)
 	for _, o := range []blockdev.Options{aesOptions, luksOptions()} {
