@@ -1,16 +1,14 @@
 package qcow
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"io"
 	"sync"
 
-	"github.com/klauspost/compress/flate"
-
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/formats/internal/bat"
+	"github.com/qmon/qmon/formats/internal/inflate"
 )
 
 func init() {
@@ -37,7 +35,6 @@ type Image struct {
 	name      string
 	file      blockdev.Node
 	header    *header
-	inflaters sync.Pool // of io.ReadCloser, flate.Resetter
 	deflaters sync.Pool // of *flate.Writer
 }
 
@@ -147,15 +144,11 @@ func (im *Image) unpack(b bat.Block, out []byte) error {
 			return err
 		}
 	}
-	src := bytes.NewReader(packed)
-	r, ok := im.inflaters.Get().(io.ReadCloser)
-	if !ok {
-		r = flate.NewReader(src)
-	} else if err := r.(flate.Resetter).Reset(src, nil); err != nil {
-		return err
+	n, _, err := inflate.Raw(out, packed)
+	if n < len(out) && err == nil {
+		err = io.ErrUnexpectedEOF
 	}
-	defer im.inflaters.Put(r)
-	if _, err := io.ReadFull(r, out); err != nil {
+	if n < len(out) {
 		return &blockdev.Error{Kind: blockdev.ErrCorrupt, Op: "read", File: im.name, Offset: b.Host,
 			Text: "a compressed cluster cannot be unpacked", Err: err}
 	}

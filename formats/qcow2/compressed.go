@@ -5,10 +5,10 @@ import (
 	"io"
 	"sync"
 
-	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/formats/internal/inflate"
 )
 
 // compressedRange is where the data of a compressed cluster lies, section "Compressed
@@ -46,7 +46,9 @@ func (im *Image) readCompressed(e uint64, p []byte, in int64) error {
 	if c.off >= maxHostOffset || c.off >= im.file.Size() {
 		return im.corrupt("read", c.off, "Compressed cluster is beyond the end of the image")
 	}
-	packed := make([]byte, c.len)
+	held := im.inflaters.buffer(c.len)
+	defer im.inflaters.packed.Put(held)
+	packed := (*held)[:c.len]
 	im.raise(blockdev.EventReadCompressed)
 	if err := readPadded(im.file, packed, c.off); err != nil {
 		return err
@@ -64,10 +66,20 @@ func (im *Image) readCompressed(e uint64, p []byte, in int64) error {
 	return nil
 }
 
-// inflaters are reusable decompressors.
+// inflaters are reusable decompressors, and buffers for what they read.
 type inflaters struct {
-	deflate sync.Pool // of io.ReadCloser, flate.Resetter
-	zstd    sync.Pool // of *zstd.Decoder
+	zstd   sync.Pool // of *zstd.Decoder
+	packed sync.Pool // of *[]byte
+}
+
+// buffer is for n bytes of compressed data.
+func (d *inflaters) buffer(n int64) *[]byte {
+	b, ok := d.packed.Get().(*[]byte)
+	if !ok || int64(len(*b)) < n {
+		fresh := make([]byte, n)
+		return &fresh
+	}
+	return b
 }
 
 // zstdMaxMemory bounds what a frame may ask for: a cluster, with room for the largest
@@ -80,15 +92,13 @@ func (d *inflaters) decompress(kind uint8, out, data []byte) error {
 	if kind == compressionZstd {
 		return d.unzstd(out, data)
 	}
-	src := bytes.NewReader(data)
-	r, ok := d.deflate.Get().(io.ReadCloser)
-	if !ok {
-		r = flate.NewReader(src)
-	} else if err := r.(flate.Resetter).Reset(src, nil); err != nil {
-		return err
+	n, _, err := inflate.Raw(out, data)
+	switch {
+	case n == len(out):
+		return nil
+	case err == nil:
+		return io.ErrUnexpectedEOF
 	}
-	defer d.deflate.Put(r)
-	_, err := io.ReadFull(r, out)
 	return err
 }
 
@@ -111,5 +121,5 @@ func (d *inflaters) unzstd(out, data []byte) error {
 
 // close lets go of the pools.
 func (d *inflaters) close() {
-	d.deflate, d.zstd = sync.Pool{}, sync.Pool{}
+	d.zstd, d.packed = sync.Pool{}, sync.Pool{}
 }

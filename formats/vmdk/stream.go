@@ -3,7 +3,7 @@ package vmdk
 import (
 	"bytes"
 	"encoding/binary"
-	"io"
+	"errors"
 	"math"
 	"sync"
 	"syscall"
@@ -11,6 +11,7 @@ import (
 	"github.com/klauspost/compress/zlib"
 
 	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/formats/internal/inflate"
 )
 
 // Section "Stream-Optimized Compressed Sparse Extents": a grain is stored as a marker with
@@ -24,8 +25,7 @@ const (
 func maxPacked(grain int64) int64 { return grain + grain/8 + 1024 }
 
 var (
-	packers   = sync.Pool{New: func() any { return zlib.NewWriter(nil) }}
-	unpackers sync.Pool // of io.ReadCloser with zlib.Resetter
+	packers = sync.Pool{New: func() any { return zlib.NewWriter(nil) }}
 	// packedBuffers hold packed grains while they are unpacked.
 	packedBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 )
@@ -83,24 +83,12 @@ func (e *extent) unpack(p []byte, host int64) error {
 	if err := readFull(e.file, packed, host+markerSize); err != nil {
 		return err
 	}
-	r, err := unpacker(packed)
-	if err != nil {
-		return corrupt()
-	}
-	defer unpackers.Put(r)
-	got, err := io.ReadFull(r, p)
-	if err != nil && err != io.ErrUnexpectedEOF && err != io.EOF {
+	got, err := inflate.Zlib(p, packed)
+	if err != nil && !errors.Is(err, inflate.ErrFull) {
 		return corrupt()
 	}
 	clear(p[got:]) // a short grain, as QEMU writes the last one
 	return nil
-}
-
-func unpacker(packed []byte) (io.ReadCloser, error) {
-	if r, ok := unpackers.Get().(io.ReadCloser); ok {
-		return r, r.(zlib.Resetter).Reset(bytes.NewReader(packed), nil)
-	}
-	return zlib.NewReader(bytes.NewReader(packed))
 }
 
 // WriteCompressed stores a whole grain, which must not be stored yet. In extents that are

@@ -1,16 +1,11 @@
 package readonly
 
 import (
-	"bytes"
 	"errors"
 	"io"
-	"sync"
 
-	"github.com/klauspost/compress/zlib"
+	"github.com/qmon/qmon/formats/internal/inflate"
 )
-
-// inflaters are decompressors at rest: they are large.
-var inflaters sync.Pool // of io.ReadCloser, zlib.Resetter
 
 // errLength is what is wrong with packed data that is longer than its block.
 var errLength = errors.New("there is more data than the block has room for")
@@ -18,19 +13,14 @@ var errLength = errors.New("there is more data than the block has room for")
 // Inflate unpacks a whole zlib stream, which must have len(out) bytes. Its checksum is
 // verified. What follows it is ignored.
 func Inflate(out, packed []byte) error {
-	src := bytes.NewReader(packed)
-	r, ok := inflaters.Get().(io.ReadCloser)
-	var err error
-	if ok {
-		err = r.(zlib.Resetter).Reset(src, nil)
-	} else {
-		r, err = zlib.NewReader(src)
+	n, err := inflate.Zlib(out, packed)
+	switch {
+	case errors.Is(err, inflate.ErrFull):
+		return errLength
+	case err == nil && n < len(out):
+		return io.ErrUnexpectedEOF
 	}
-	if err != nil {
-		return err
-	}
-	defer inflaters.Put(r)
-	return Fill(out, r)
+	return err
 }
 
 // Fill reads out from r, which must end behind it.
