@@ -76,16 +76,17 @@ func writeCertificate(t *testing.T, base string, c, parent *x509.Certificate, ke
 	}
 }
 
-// define makes the credentials of both ends known, with IDs that begin with the test's name.
+// define makes the credentials of both ends known. They stay, so each has an ID of its own.
 func define(t *testing.T, dir string) (serverID, clientID string) {
 	t.Helper()
-	for _, end := range []string{"server", "client"} {
-		err := tlscreds.Define(blockdev.Options{"qom-type": "tls-creds-x509", "id": t.Name() + end, "endpoint": end, "dir": dir})
+	serverID, clientID = rand.Text(), rand.Text()
+	for id, end := range map[string]string{serverID: "server", clientID: "client"} {
+		err := tlscreds.Define(blockdev.Options{"qom-type": "tls-creds-x509", "id": id, "endpoint": end, "dir": dir})
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	return t.Name() + "server", t.Name() + "client"
+	return serverID, clientID
 }
 
 func inet(port, export string) blockdev.Options {
@@ -148,9 +149,29 @@ func TestTLSWithQemu(t *testing.T) {
 		"-c", "write -P 7 0 64k", "-c", "read -P 7 0 64k",
 		"driver=raw,file.driver=nbd,file.server.type=inet,file.server.host=localhost,file.server.port="+port+",file.export=exp,file.tls-creds=t")
 
-	port = freePort(t)
-	cmd := exec.Command("qemu-nbd", "-t", "-e", "8", "-b", "127.0.0.1", "-p", port, "-f", "raw", "-x", "exp",
+	port = activate(t, "qemu-nbd", "-t", "-f", "raw", "-x", "exp",
 		"--object", "tls-creds-x509,id=t,endpoint=server,dir="+dir, "--tls-creds", "t", writeFile(t, t.TempDir()))
+	o := inet(port, "exp")
+	o["tls-creds"] = clientID
+	exercise(t, open(t, o))
+}
+
+// activate runs a server until the test ends, as systemd would: with a socket that listens
+// already, on the port that it returns.
+func activate(t *testing.T, argv ...string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	f, err := l.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	cmd := exec.Command("sh", append([]string{"-c", `LISTEN_PID=$$ exec "$@"`, "sh"}, argv...)...)
+	cmd.Env, cmd.ExtraFiles = append(os.Environ(), "LISTEN_FDS=1"), []*os.File{f}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -158,9 +179,8 @@ func TestTLSWithQemu(t *testing.T) {
 		cmd.Process.Kill()
 		cmd.Wait()
 	})
-	o := inet(port, "exp")
-	o["tls-creds"], o["open-timeout"] = clientID, "20"
-	exercise(t, open(t, o))
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	return port
 }
 
 func TestCredentialsThatAreRefused(t *testing.T) {

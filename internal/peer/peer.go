@@ -66,3 +66,13 @@ func NeedLinux(t testing.TB) linuxguest.Guest {
 	}
 	return guest
 }
+
+// NeedDebian is Need for Debian's kernel.
+func NeedDebian(t testing.TB) linuxguest.Debian {
+	t.Helper()
+	k, err := linuxguest.FindDebian()
+	if err != nil {
+		missing(t, err.Error())
+	}
+	return k
+}

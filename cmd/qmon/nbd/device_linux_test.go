@@ -17,19 +17,6 @@ import (
 	"github.com/qmon/qmon/internal/peer"
 )
 
-// debianKernel finds a kernel of Debian's, and its module nbd.
-func debianKernel(t *testing.T) (kernel, module string) {
-	t.Helper()
-	modules, _ := filepath.Glob("/lib/modules/*-amd64/kernel/drivers/block/nbd.ko")
-	for _, module := range modules {
-		version := strings.Split(module, "/")[3]
-		if _, err := os.Stat("/boot/vmlinuz-" + version); err == nil {
-			return "/boot/vmlinuz-" + version, module
-		}
-	}
-	return peer.NeedFile(t, "/boot/vmlinuz-amd64"), ""
-}
-
 // TestDevicesOfTheKernel starts a Linux that has the kernel's NBD client, and in it --connect
 // and --disconnect, and nbd-client with our server.
 func TestDevicesOfTheKernel(t *testing.T) {
@@ -37,14 +24,14 @@ func TestDevicesOfTheKernel(t *testing.T) {
 		t.Skip("the kernel of another machine")
 	}
 	peer.Need(t, "qemu-system-x86_64", "qemu-img", "qemu-io", "nbd-client", "ldd")
-	kernel, module := debianKernel(t)
+	kernel := peer.NeedDebian(t)
 	dir := t.TempDir()
 	disk := filepath.Join(dir, "disk.qcow2")
 	peer.Run(t, "qemu-img", "create", "-q", "-f", "qcow2", disk, "8M")
 	peer.Run(t, "qemu-io", "-c", "write -q -P 0x5a 1M 4k", disk)
 	files := map[string]string{
 		"init": build(t, "./testdata/deviceguest"), "qmon": build(t, "github.com/qmon/qmon/cmd/qmon"),
-		"nbd.ko": module, "disk.qcow2": disk,
+		"nbd.ko": kernel.NBD, "disk.qcow2": disk,
 	}
 	client, err := exec.LookPath("nbd-client")
 	if err != nil {
@@ -56,7 +43,7 @@ func TestDevicesOfTheKernel(t *testing.T) {
 	}
 	initrd := filepath.Join(dir, "initrd")
 	archive(t, initrd, files)
-	out := boot(t, kernel, initrd)
+	out := boot(t, kernel.Kernel, initrd)
 	for _, want := range []string{
 		"guest: without the module: qmon nbd: Failed to set up NBD device '/dev/null': not a device",
 		"guest: twice: qmon nbd: Failed to set up NBD device '/dev/nbd0': Device or resource busy",
