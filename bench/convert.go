@@ -15,11 +15,11 @@ func (b *bench) convertRows() []row {
 	sparse := filepath.Join(b.dir, "sparse.raw")
 	words := filepath.Join(b.dir, "words.raw")
 	out := filepath.Join(b.dir, "out")
-	compare := func(name string, args ...string) row {
+	compare := func(name string, setUp func() error, args ...string) row {
 		args = append(args, out)
 		side := func(program string, prefix ...string) func() (sample, error) {
 			return func() (sample, error) {
-				if err := b.makeImages(); err != nil {
+				if err := setUp(); err != nil {
 					return sample{}, err
 				}
 				if err := os.RemoveAll(out); err != nil {
@@ -30,13 +30,26 @@ func (b *bench) convertRows() []row {
 		}
 		return row{name, side(b.qmon, "img", "convert"), side("qemu-img", "convert")}
 	}
+	images := b.makeImages
+	// packed is the words in an image with compressed clusters, which QEMU's tool made.
+	packed := func(kind string) (image string, setUp func() error) {
+		image = filepath.Join(b.dir, kind+".qcow2")
+		return image, func() error {
+			return errors.Join(images(), once(image, "qemu-img", "convert", "-c", "-f", "raw", "-O", "qcow2", "-o", "compression_type="+kind, words, image))
+		}
+	}
+	zlib, needZlib := packed("zlib")
+	zstd, needZstd := packed("zstd")
 	return []row{
-		compare("convert raw to qcow2", "-f", "raw", "-O", "qcow2", raw),
-		compare("convert qcow2 to raw", "-f", "qcow2", "-O", "raw", qcow2),
-		compare("convert qcow2 to qcow2", "-f", "qcow2", "-O", "qcow2", qcow2),
-		compare("convert sparse 100 GiB to qcow2", "-f", "raw", "-O", "qcow2", sparse),
-		compare("convert -c zlib", "-c", "-f", "raw", "-O", "qcow2", words),
-		compare("convert -c zstd", "-c", "-f", "raw", "-O", "qcow2", "-o", "compression_type=zstd", words),
+		compare("convert raw to qcow2", images, "-f", "raw", "-O", "qcow2", raw),
+		compare("convert qcow2 to raw", images, "-f", "qcow2", "-O", "raw", qcow2),
+		compare("convert qcow2 to qcow2", images, "-f", "qcow2", "-O", "qcow2", qcow2),
+		compare("convert sparse 100 GiB to qcow2", images, "-f", "raw", "-O", "qcow2", sparse),
+		compare("convert a chain of 5 to raw", b.needChain, "-f", "qcow2", "-O", "raw", b.chainLink(chainLength-1)),
+		compare("convert -c zlib", images, "-c", "-f", "raw", "-O", "qcow2", words),
+		compare("convert -c zstd", images, "-c", "-f", "raw", "-O", "qcow2", "-o", "compression_type=zstd", words),
+		compare("convert zlib to raw", needZlib, "-f", "qcow2", "-O", "raw", zlib),
+		compare("convert zstd to raw", needZstd, "-f", "qcow2", "-O", "raw", zstd),
 	}
 }
 
@@ -87,7 +100,7 @@ func writeData(name string, size int64) (err error) {
 }
 
 // writeWords writes a file of random words, which compresses about as text does.
-func writeWords(name string, size int64) error {
+func writeWords(name string, size int64) (err error) {
 	random := rand.New(rand.NewChaCha8([32]byte{2}))
 	words := make([]string, 4096)
 	for i := range words {
@@ -95,11 +108,21 @@ func writeWords(name string, size int64) error {
 		for k := range w {
 			w[k] = byte('a' + random.IntN(26))
 		}
-		words[i] = string(w)
+		words[i] = string(w) + " "
 	}
-	b := make([]byte, 0, size+16)
-	for int64(len(b)) < size {
-		b = append(append(b, words[random.IntN(len(words))]...), ' ')
+	f, err := os.Create(name)
+	if err != nil {
+		return err
 	}
-	return os.WriteFile(name, b[:size], 0o600)
+	defer func() { err = errors.Join(err, f.Close()) }()
+	w := bufio.NewWriterSize(f, 1<<20)
+	for size > 0 {
+		word := words[random.IntN(len(words))]
+		n, err := w.WriteString(word[:min(int64(len(word)), size)])
+		if err != nil {
+			return err
+		}
+		size -= int64(n)
+	}
+	return w.Flush()
 }

@@ -60,7 +60,7 @@ func run(rounds int, size int64, only string) (err error) {
 	}
 	b.printMachine()
 	fmt.Printf("%-38s %10s %10s %7s %7s %7s\n", "", "qmon", "QEMU", "wall", "cpu", "memory")
-	for _, r := range slices.Concat(b.convertRows(), b.nbdRows(), b.sheepdogRows(), b.formatRows(), b.machineRows()) {
+	for _, r := range slices.Concat(b.convertRows(), b.imageRows(), b.nbdRows(), b.sheepdogRows(), b.formatRows(), b.machineRows()) {
 		if !match.MatchString(r.name) {
 			continue
 		}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os/exec"
+	"runtime/debug"
 	"sort"
 	"time"
 )
@@ -16,6 +17,8 @@ type sample struct {
 
 // command runs a program to its end and measures it.
 func command(program string, args ...string) (sample, error) {
+	// The peak memory of a process is no less than that of the one that started it.
+	debug.FreeOSMemory()
 	cmd := exec.Command(program, args...)
 	start := time.Now()
 	out, err := cmd.CombinedOutput()
