@@ -105,6 +105,17 @@ func BackingOf(n Node) Node {
 	return nil
 }
 
+// Unfiltered is n, or the first node below it that is not a filter.
+func Unfiltered(n Node) Node {
+	for {
+		f, ok := n.(Filter)
+		if !ok {
+			return n
+		}
+		n = f.Filtered()
+	}
+}
+
 // CheckRange fails with ErrRange if [off, off+length) is not inside n.
 func CheckRange(op string, n Node, off, length int64) error {
 	if size := n.Size(); off < 0 || length < 0 || off > size || length > size-off {

@@ -46,6 +46,7 @@ func Map(ctx context.Context, o MapOptions) (m *Mapping, err error) {
 		return nil, err
 	}
 	defer release(v, &err)
+	n := blockdev.Unfiltered(v.Node) // filters do not change where the image lies
 	end := v.Node.Size()
 	if o.Length >= 0 && o.Start <= math.MaxInt64-o.Length {
 		end = min(end, o.Start+o.Length)
@@ -55,7 +56,7 @@ func Map(ctx context.Context, o MapOptions) (m *Mapping, err error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		st, err := blockdev.BlockStatus(v.Node, off, end-off, nil)
+		st, err := blockdev.BlockStatus(n, off, end-off, nil)
 		if err != nil {
 			return nil, err
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/blockdev/blocktest"
+	_ "github.com/qmon/qmon/blockdev/filter/blkdebug" // between the guest and some images
 )
 
 // disk is the model of an image: its contents as bytes, and those of its snapshots.
@@ -29,6 +30,9 @@ type machine struct {
 	file      *blocktest.Memory
 	data      *blocktest.Memory // the external data file, nil for none
 	image     *Image
+	guest     blockdev.Node    // what guest requests go to: the image, or blkdebug over it
+	limits    blockdev.Options // of that blkdebug, nil for none
+	align     int              // of the requests that it passes on
 	backing   *blocktest.Memory
 	model     disk
 	snapshots map[string]disk // by ID
@@ -92,8 +96,28 @@ func drawMachine(t *rapid.T) *machine {
 	}
 	m.model.data = make([]byte, size)
 	copy(m.model.data, m.model.backing)
+	m.drawLimits(t)
 	m.open(t)
 	return m
+}
+
+// drawLimits may have requests cut as blkdebug does it. It cuts no cluster, so that what is
+// discarded stays the same.
+func (m *machine) drawLimits(t *rapid.T) {
+	m.align = 1
+	if !rapid.Bool().Draw(t, "limits") {
+		return
+	}
+	m.align = rapid.SampledFrom([]int{1, sectorSize}).Draw(t, "align")
+	m.limits = blockdev.Options{
+		"align":        fmt.Sprint(m.align),
+		"max-transfer": fmt.Sprint(sectorSize * rapid.IntRange(0, 7).Draw(t, "max-transfer")),
+	}
+	for _, what := range []string{"write-zero", "discard"} {
+		opt := m.cluster * rapid.IntRange(1, 4).Draw(t, "opt-"+what)
+		m.limits["opt-"+what] = fmt.Sprint(opt)
+		m.limits["max-"+what] = fmt.Sprint(opt * rapid.IntRange(0, 2).Draw(t, "max-"+what))
+	}
 }
 
 func (m *machine) open(t *rapid.T) {
@@ -107,6 +131,18 @@ func (m *machine) open(t *rapid.T) {
 	if m.backing != nil {
 		m.image.SetBacking(m.backing)
 	}
+	m.guest = m.image
+	if m.limits == nil {
+		return
+	}
+	var g blockdev.Graph
+	below, err := g.Add(m.image, "image", writable)
+	must(t, err)
+	o := m.limits.Clone()
+	o["driver"], o["image"] = "blkdebug", below.Name
+	v, err := g.OpenDescription(context.Background(), o, blockdev.OpenOptions{Mode: writable})
+	must(t, err)
+	m.guest = v.Node
 }
 
 func (m *machine) drawRange(t *rapid.T) (off, n int) {
@@ -124,7 +160,7 @@ func (m *machine) Write(t *rapid.T) {
 	off, n := m.drawRange(t)
 	p := pattern(rapid.IntRange(0, 1<<20).Draw(t, "seed"), n)
 	copy(m.model.data[off:], p)
-	_, err := m.image.WriteAt(p, int64(off))
+	_, err := m.guest.WriteAt(p, int64(off))
 	must(t, err)
 }
 
@@ -159,18 +195,19 @@ func (m *machine) WriteZeroes(t *rapid.T) {
 		flags = blockdev.ZeroMayUnmap
 	}
 	clear(m.model.data[off : off+n])
-	must(t, m.image.WriteZeroes(int64(off), int64(n), flags))
+	must(t, blockdev.WriteZeroes(m.guest, int64(off), int64(n), flags))
 }
 
 // Discard: whole clusters read as zeroes afterwards, others are as they were.
 func (m *machine) Discard(t *rapid.T) {
 	off, n := m.drawRange(t)
-	must(t, m.image.Discard(int64(off), int64(n)))
+	must(t, blockdev.Discard(m.guest, int64(off), int64(n)))
 	if m.version == 2 && m.backing != nil {
 		return
 	}
 	if m.raw {
-		clear(m.model.data[off : off+n])
+		start, end := (off+m.align-1)/m.align*m.align, (off+n)/m.align*m.align
+		clear(m.model.data[start:max(start, end)])
 		return
 	}
 	start := (off + m.cluster - 1) / m.cluster * m.cluster
@@ -269,6 +306,14 @@ func (m *machine) Abandon(t *rapid.T) {
 // Check compares everything with the model.
 func (m *machine) Check(t *rapid.T) {
 	compareDisk(t, "present", m.image, m.model)
+	if m.guest != m.image {
+		got := make([]byte, len(m.model.data))
+		_, err := m.guest.ReadAt(got, 0)
+		must(t, err)
+		if !bytes.Equal(got, m.model.data) {
+			t.Fatal("what is read through blkdebug differs")
+		}
+	}
 	if m.raw && !bytes.Equal(m.data.Bytes(), m.model.data) {
 		t.Fatal("the raw data file holds something else than the disk")
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -281,6 +282,56 @@ func TestNamesThatOpenTheFilter(t *testing.T) {
 		}
 		if err := v.Unref(); err != nil && !strings.Contains(name, rules) {
 			t.Error(err)
+		}
+	}
+}
+
+// noted notes the requests that it gets.
+type noted struct {
+	*blocktest.Memory
+	requests []string
+}
+
+func (n *noted) note(what string, off, length int64) {
+	n.requests = append(n.requests, fmt.Sprintf("%s %d+%d", what, off, length))
+}
+
+func (n *noted) WriteAt(p []byte, off int64) (int, error) {
+	n.note("write", off, int64(len(p)))
+	return n.Memory.WriteAt(p, off)
+}
+
+func (n *noted) WriteZeroes(off, length int64, _ blockdev.ZeroFlags) error {
+	n.note("zero", off, length)
+	return nil
+}
+
+func (n *noted) Discard(off, length int64) error {
+	n.note("discard", off, length)
+	return nil
+}
+
+// TestPreferredAlignmentCutsRequests into what is before, the whole units and what is
+// behind. As in QEMU, which iotest 204 shows, zeroes of less than a unit are written and
+// discards of whole blocks all go on.
+func TestPreferredAlignmentCutsRequests(t *testing.T) {
+	for _, c := range []struct {
+		run  func(n blockdev.Node) error
+		want string
+	}{
+		{func(n blockdev.Node) error { return blockdev.WriteZeroes(n, 1024, 6144, 0) }, "write 1024+512, zero 1536+3072, zero 4608+1536, write 6144+1024"},
+		{func(n blockdev.Node) error { return blockdev.Discard(n, 1000, 6144) }, "discard 1024+512, discard 1536+3072, discard 4608+1536, discard 6144+512"},
+	} {
+		image := &noted{Memory: blocktest.NewMemory(make([]byte, 1<<20))}
+		n, err := over(t, image, "align=512", "opt-write-zero=1536", "max-write-zero=3072", "opt-discard=1536", "max-discard=3072")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.run(n); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(image.requests, ", "); got != c.want {
+			t.Errorf("%s, want %s", got, c.want)
 		}
 	}
 }

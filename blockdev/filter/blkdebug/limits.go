@@ -215,11 +215,11 @@ func (n *Node) writeBlocks(p []byte, off int64) error {
 	})
 }
 
-// WriteZeroes passes on whole blocks, in pieces that the preferred alignment cuts; what is
-// before and behind them is written as bytes.
+// WriteZeroes passes on whole blocks, in pieces that the preferred alignment cuts. A piece
+// that is shorter than that alignment, or no whole block, is written as bytes, as in QEMU.
 func (n *Node) WriteZeroes(off, length int64, flags blockdev.ZeroFlags) error {
 	return n.split(off, length, n.limits.optZero, n.limits.maxZero, func(off, length int64) error {
-		if !n.limits.isAligned(off, length) {
+		if !n.limits.isAligned(off, length) || length < n.limits.optZero {
 			return n.zeroBytes(off, length, flags)
 		}
 		err := n.zeroBlocks(off, length, flags)
