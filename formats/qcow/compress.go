@@ -11,8 +11,8 @@ import (
 // windowBytes is how far back compressed data refers at most: QEMU unpacks with no more.
 const windowBytes = 4 << 10
 
-// WriteCompressed stores one cluster compressed, or plainly if that is not shorter. As with
-// QEMU it is written once: a cluster that is in the image already is refused.
+// WriteCompressed stores one cluster compressed, or plainly if that is not shorter or the image is
+// encrypted. As with QEMU it is written once: a cluster that is in the image already is refused.
 func (im *Image) WriteCompressed(p []byte, off int64) error {
 	if err := im.CheckWritable("write"); err != nil {
 		return err
@@ -23,6 +23,10 @@ func (im *Image) WriteCompressed(p []byte, off int64) error {
 	}
 	if off%cs != 0 || n == 0 || n > cs || n < cs && off+n != im.Size() {
 		return blockdev.ErrorAt(blockdev.ErrInvalid, "write", im.name, off, "Compressed writes must be of whole clusters")
+	}
+	if im.header.crypt != cryptNone {
+		_, err := im.WriteAt(p, off) // compressed clusters are never encrypted
+		return err
 	}
 	cluster := p
 	if n < cs {

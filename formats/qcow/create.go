@@ -4,15 +4,16 @@ import (
 	"context"
 
 	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/formats/internal/luks1"
 )
 
 var createOptions = blockdev.OptionTable{
 	{Name: "size", Type: blockdev.OptSize, Help: "Virtual disk size"},
 	{Name: "backing_file", Type: blockdev.OptString, Help: "File name of a base image"},
 	{Name: "backing_fmt", Type: blockdev.OptString, Help: "Format of the backing image"},
-	{Name: "encryption", Type: blockdev.OptBool, Help: "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)"},
-	{Name: "encrypt.format", Type: blockdev.OptString, Help: "Encrypt the image, format choices: 'aes'"},
-	{Name: "encrypt.key-secret", Type: blockdev.OptString, Help: "ID of the secret that provides the AES encryption key"},
+	{Name: optEncryption, Type: blockdev.OptBool, Help: "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)"},
+	{Name: optCryptFormat, Type: blockdev.OptString, Help: "Encrypt the image, format choices: 'aes'"},
+	{Name: cryptPrefix + luks1.KeySecret, Type: blockdev.OptString, Help: "ID of the secret that provides the AES encryption key"},
 }
 
 // What new images have: small clusters where they are copied from a backing file. Both L2
@@ -29,9 +30,12 @@ func Create(_ context.Context, r blockdev.CreateRequest) error {
 	refuse := func(kind error, text string) error {
 		return blockdev.Errorf(kind, "create", r.Filename, "%s", text)
 	}
-	encryption, _ := r.Options["encryption"].(bool)
+	crypt, err := createCrypt(r)
+	if err != nil {
+		return err
+	}
 	h := &header{
-		clusterBits: plainClusterBits, l2Bits: plainL2Bits, backing: r.Backing.Name,
+		crypt: crypt, clusterBits: plainClusterBits, l2Bits: plainL2Bits, backing: r.Backing.Name,
 		size: r.Size/sectorSize*sectorSize + min(1, r.Size%sectorSize)*sectorSize,
 	}
 	if h.backing != "" {
@@ -40,8 +44,6 @@ func Create(_ context.Context, r blockdev.CreateRequest) error {
 	switch {
 	case r.Size == 0:
 		return refuse(blockdev.ErrInvalid, "Image size is too small, cannot be zero length")
-	case encryption || r.Options.Has("encrypt.format"):
-		return refuse(blockdev.ErrNotSupported, "qcow images with encryption are not supported yet")
 	case len(h.backing) > maxBackingName:
 		return refuse(blockdev.ErrLimit, "Backing file name too long")
 	case r.Size < 0 || r.Size > blockdev.MaxSize || h.l1Entries() > maxL1Bytes/entryBytes:

@@ -11,7 +11,7 @@
 // offset, anywhere in the file. Everything is big-endian. There are no snapshots, no
 // refcounts, and no clusters of zeroes.
 //
-// Encrypted images are refused, but for what their header says.
+// The clusters may be encrypted, but for compressed ones: see crypt.go.
 //
 // There is no specification of its own but Mark McLoughlin's "The QCOW Image Format", of
 // 2006; the fields are in libqcow's documentation, too.

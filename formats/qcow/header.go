@@ -21,8 +21,6 @@ const (
 	sectorSize       = 512
 	magic            = "QFI\xfb"
 	version1         = 1
-	cryptNone        = 0
-	cryptAES         = 1
 )
 
 // Limits of the format, which are QEMU's.
@@ -120,6 +118,7 @@ func (h *header) encode() []byte {
 	be := binary.BigEndian
 	copy(b, magic)
 	be.PutUint32(b[offVersion:], version1)
+	be.PutUint32(b[offCryptMethod:], h.crypt)
 	if h.backing != "" {
 		be.PutUint64(b[offBackingOffset:], headerBytes)
 		be.PutUint32(b[offBackingSize:], uint32(len(h.backing)))

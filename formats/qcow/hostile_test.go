@@ -66,7 +66,7 @@ var damages = []formattest.Damage{
 	{Name: "cluster bits 255", Do: set8(offClusterBits, 255), Kind: blockdev.ErrCorrupt, Text: "Cluster size must be between 512 and 64k"},
 	{Name: "L2 bits 5", Do: set8(offL2Bits, 5), Kind: blockdev.ErrCorrupt, Text: "L2 table size must be between 512 and 64k"},
 	{Name: "L2 bits 14", Do: set8(offL2Bits, 14), Kind: blockdev.ErrCorrupt, Text: "L2 table size must be between 512 and 64k"},
-	{Name: "encrypted", Do: set32(offCryptMethod, 1), Kind: blockdev.ErrNotSupported, Text: "qcow images with encryption are not supported yet", Ours: true},
+	{Name: "encrypted", Do: set32(offCryptMethod, 1), Kind: blockdev.ErrInvalid, Text: "Parameter 'encrypt.key-secret' is required for cipher", Ours: true},
 	{Name: "encryption method", Do: set32(offCryptMethod, 2), Kind: blockdev.ErrNotSupported, Text: "invalid encryption method in qcow header"},
 	{Name: "L1 over the header", Do: set64(offL1, 0), Kind: blockdev.ErrCorrupt, Text: "the L1 table of 2 entries, at offset 0x0, is not in the file", Ours: true},
 	{Name: "L1 far away", Do: set64(offL1, 1<<40), Kind: blockdev.ErrCorrupt, Text: "the L1 table of 2 entries, at offset 0x10000000000, is not in the file", Ours: true},

@@ -15,6 +15,7 @@ func init() {
 	blockdev.Register(blockdev.Driver{
 		Name:          "qcow",
 		Probe:         probe,
+		OpenOptions:   openOptions,
 		CreateOptions: createOptions,
 		Open:          blockdev.Opener(Open),
 		Create:        Create,
@@ -59,12 +60,14 @@ func Open(_ context.Context, r blockdev.OpenRequest) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	if h.crypt != cryptNone && !r.Mode.NoIO {
-		return nil, blockdev.Errorf(blockdev.ErrNotSupported, "open", r.Filename, "qcow images with encryption are not supported yet")
+	cipher, err := openCipher(h, r)
+	if err != nil {
+		return nil, err
 	}
 	im := &Image{name: r.Filename, file: r.File, header: h}
 	im.Overlay = bat.Overlay{Image: bat.New(bat.Config{
-		Name: r.Filename, File: r.File, Mode: r.Mode, Size: h.size,
+		Cipher: cipher,
+		Name:   r.Filename, File: r.File, Mode: r.Mode, Size: h.size,
 		BlockSize: h.clusterSize(), Align: h.clusterSize(), End: r.File.Size(),
 		Table: bat.Table{
 			Offset: h.l1, Entries: h.l1Entries(), Width: entryBytes, Order: binary.BigEndian, Lower: 1 << h.l2Bits,

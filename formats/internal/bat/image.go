@@ -34,6 +34,9 @@ type Config struct {
 	Fixed bool
 	Table Table
 	Hooks Hooks
+	// Cipher of Data blocks, nil for none. Blocks have no Prefix then, no hook looks at
+	// them, and they are not Fixed.
+	Cipher Cipher
 }
 
 // Hole is room for Count blocks, their prefix included, at Host.
@@ -69,6 +72,10 @@ type Image struct {
 	parent   parent.Link
 	refers   atomic.Bool
 	busy     *rangelock.Lock
+	// partial is held for writing while encrypted sectors are read, changed in part and
+	// written back, and for reading by all who write whole ones over others.
+	partial  sync.RWMutex
+	sealed   sync.Pool // of *[]byte, maxSealed long
 	commitMu sync.Mutex
 
 	mu     sync.Mutex // guards all below
@@ -94,6 +101,7 @@ func New(c Config) *Image {
 	im := &Image{c: c, busy: rangelock.New(), end: c.End, fresh: max(c.File.Size(), c.End)}
 	im.tables = tables{Table: &im.c.Table, cache: cache{file: c.File, pieces: map[int64]*piece{}}}
 	im.holes = c.Holes
+	im.sealed.New = func() any { b := make([]byte, maxSealed); return &b }
 	im.parent.IsParent = c.Hooks.IsParent
 	im.size.Store(c.Size)
 	im.writable.Store(c.Mode.Writable)

@@ -87,6 +87,9 @@ func (im *Image) extent(b Block, n int64) blockdev.Extent {
 		e.Kind = blockdev.ExtentUnallocated
 	case Data:
 		e.Kind, e.Node, e.Host = blockdev.ExtentData, im.c.File, b.Host
+		if im.c.Cipher != nil {
+			e.Kind, e.Node, e.Host = blockdev.ExtentOpaque, nil, 0
+		}
 	case Compressed:
 		e.Kind, e.Node, e.Host, e.Compressed = blockdev.ExtentOpaque, im.c.File, b.Host, true
 	}
@@ -104,7 +107,7 @@ func (im *Image) ReadAt(p []byte, off int64) (int, error) {
 	return len(p), nil
 }
 
-// ReadOpaque reads bytes of compressed blocks.
+// ReadOpaque reads bytes of compressed or encrypted blocks.
 func (im *Image) ReadOpaque(p []byte, off int64) error {
 	_, err := im.ReadAt(p, off)
 	return err
@@ -133,6 +136,9 @@ func (im *Image) read(p []byte, off int64) error {
 func (im *Image) readBlock(p []byte, b Block, off int64) error {
 	switch b.Kind {
 	case Data:
+		if im.c.Cipher != nil {
+			return im.readSealed(p, b.Host, off)
+		}
 		return readPadded(im.c.File, p, b.Host)
 	case Compressed:
 		in := off % im.c.BlockSize

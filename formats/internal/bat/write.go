@@ -64,6 +64,9 @@ func (im *Image) overwrite(p []byte, host, off int64) (int, error) {
 	if err := im.beforeOverwrite(host, off); err != nil {
 		return 0, err
 	}
+	if im.c.Cipher != nil {
+		return len(p), im.overwriteSealed(p, host, off)
+	}
 	if _, err := im.c.File.WriteAt(p, host); err != nil {
 		return 0, err
 	}
@@ -93,7 +96,11 @@ func (im *Image) writeNew(p []byte, off int64) (int, error) {
 		return 0, err
 	}
 	p = p[:min(int64(len(p)), (first+r.count)*bs-off)]
-	err = im.fill(r, p, off)
+	if im.c.Cipher != nil {
+		err = im.fillSealed(r, p, off)
+	} else {
+		err = im.fill(r, p, off)
+	}
 	if err == nil {
 		err = im.link(first, r)
 	}

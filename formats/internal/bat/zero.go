@@ -31,6 +31,10 @@ func (im *Image) zero(off, n int64, flags blockdev.ZeroFlags) (int64, error) {
 		return 0, err
 	case b.Kind == Zero || b.Kind == Unallocated && !im.hasBacking():
 		return n, nil
+	case b.Kind == Data && im.c.Cipher != nil:
+		n = min(n, maxSealed)
+		_, err = im.overwrite(make([]byte, n), b.Host, off)
+		return n, err
 	case b.Kind == Data:
 		if err := im.beforeOverwrite(b.Host, off); err != nil {
 			return 0, err
@@ -88,11 +92,12 @@ func (im *Image) zeroBlocks(first, end int64) error {
 }
 
 // Discard tells the file below that the storage of a range is not needed; the blocks stay.
+// Encrypted ones are left alone: what the file then has, zeroes, would be decrypted too.
 func (im *Image) Discard(off, n int64) error {
 	if err := im.CheckWritable("discard"); err != nil {
 		return err
 	}
-	if err := blockdev.CheckRange("discard", im, off, n); err != nil || !im.c.Mode.Unmap {
+	if err := blockdev.CheckRange("discard", im, off, n); err != nil || !im.c.Mode.Unmap || im.c.Cipher != nil {
 		return err
 	}
 	for n > 0 {
