@@ -3,7 +3,8 @@ package blockdev
 import "context"
 
 // Create makes an image of the given driver at filename (which is created or truncated).
-// Options that the format does not know are offered to the protocol below.
+// Options that the format does not know are offered to the protocol below. If the format
+// fails, the file is removed: what was in it is gone by then.
 func (g *Graph) Create(ctx context.Context, driver, filename string, size int64, options Options, backing Reference) error {
 	d, err := LookupDriver(driver)
 	if err != nil {
@@ -42,9 +43,13 @@ func (g *Graph) Create(ctx context.Context, driver, filename string, size int64,
 	if err = protocol.Create(ctx, file); err != nil || d.Protocol {
 		return err
 	}
-	return g.createFormat(ctx, d, protocol, name, CreateRequest{
+	err = g.createFormat(ctx, d, protocol, name, CreateRequest{
 		Filename: filename, Size: size, Options: values, Backing: backing,
 	})
+	if err != nil && protocol.Remove != nil {
+		_ = protocol.Remove(file.Filename) // the error to tell is the first one
+	}
+	return err
 }
 
 // BacksBelow tells if a disk of that format is made by the protocol as a whole, backing

@@ -34,6 +34,8 @@ type Driver struct {
 	Open func(ctx context.Context, r OpenRequest) (Node, error)
 	// Create makes an image; nil if the driver cannot.
 	Create func(ctx context.Context, r CreateRequest) error
+	// Remove takes a file away that Create made, of a protocol; nil if what is made stays.
+	Remove func(filename string) error
 	// Measure tells how large an image that Create makes will be; nil if the driver cannot.
 	Measure func(ctx context.Context, r MeasureRequest) (Measurement, error)
 	// ParseFilename turns a file name with one of Prefixes into options; nil for none. The

@@ -30,7 +30,8 @@ type CreateOptions struct {
 	Announce func(line string)
 }
 
-// Create makes an image. If it fails, a file that was not there before is not there after.
+// Create makes an image. If it fails, a file that was not there before is not there after,
+// nor one that had been emptied for it.
 func Create(ctx context.Context, o CreateOptions) error {
 	plan, err := o.plan(ctx)
 	if err != nil {

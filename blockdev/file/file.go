@@ -35,6 +35,7 @@ func init() {
 		CreateOptions: createOptions,
 		Open:          open,
 		Create:        create,
+		Remove:        os.Remove,
 	})
 }
 

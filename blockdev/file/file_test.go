@@ -128,21 +128,23 @@ func TestOpenErrorsAreQEMUs(t *testing.T) {
 	dir := t.TempDir()
 	none := filepath.Join(dir, "none")
 	for _, c := range []struct {
-		name string
-		want string
+		name     string
+		writable bool
+		want     string
 	}{
-		{none, "Could not open '" + none + "': No such file or directory"},
-		{dir, "'file' driver requires '" + dir + "' to be a regular file"},
-		{"", "The 'file' block driver requires a file name"},
+		{none, false, "Could not open '" + none + "': No such file or directory"},
+		{none, true, "Could not open '" + none + "': No such file or directory"},
+		{dir, false, "'file' driver requires '" + dir + "' to be a regular file"},
+		{dir, true, "Could not open '" + dir + "': Is a directory"},
+		{"", false, "The 'file' block driver requires a file name"},
+		{"", true, "The 'file' block driver requires a file name"},
 	} {
-		for _, writable := range []bool{false, true} {
-			if runtime.GOOS == "windows" && c.name != "" {
-				continue
-			}
-			_, err := opened(t, c.name, blockdev.Mode{Writable: writable})
-			if got := blockdev.Message(err); got != c.want {
-				t.Errorf("%q, writable %v: %q, not %q", c.name, writable, got, c.want)
-			}
+		if runtime.GOOS == "windows" && c.name != "" {
+			continue
+		}
+		_, err := opened(t, c.name, blockdev.Mode{Writable: c.writable})
+		if got := blockdev.Message(err); got != c.want {
+			t.Errorf("%q, writable %v: %q, not %q", c.name, c.writable, got, c.want)
 		}
 	}
 	_, err := opened(t, none, blockdev.Mode{})

@@ -1,7 +1,9 @@
 package file
 
 import (
+	"errors"
 	"os"
+	"syscall"
 
 	"github.com/qmon/qmon/blockdev"
 )
@@ -35,7 +37,8 @@ type regular struct{}
 
 func (regular) Open(name string, flags int) (*os.File, error) {
 	f, err := os.OpenFile(name, flags, 0)
-	if err != nil && isDirectory(name) {
+	// Windows gives no reason why a directory cannot be opened.
+	if err != nil && !errors.Is(err, syscall.EISDIR) && isDirectory(name) {
 		return nil, notRegular(name)
 	}
 	return f, err

@@ -171,8 +171,12 @@ func (l linux) hasMedium(f *os.File) (present, changed bool, err error) {
 	return true, err == nil && is == 1, nil
 }
 
+// ready tells if there is a medium; in what is no CD drive there is none.
 func (l linux) ready(f *os.File) (bool, error) {
 	status, err := l.value(f, cdromDriveStatus, cdCurrentSlot)
+	if errors.Is(err, unix.ENOTTY) {
+		return false, nil
+	}
 	return status == cdDiscOK, err
 }
 

@@ -42,13 +42,16 @@ func Remove(id string) {
 	delete(store.m, id)
 }
 
-// Lookup finds a secret.
+// Lookup finds a secret that is a passphrase, and therefore text.
 func Lookup(id string) ([]byte, error) {
 	store.RLock()
 	defer store.RUnlock()
 	data, ok := store.m[id]
 	if !ok {
 		return nil, blockdev.Errorf(blockdev.ErrNotFound, "open", "", "No secret with id '%s'", id)
+	}
+	if !utf8.Valid(data) {
+		return nil, blockdev.Errorf(blockdev.ErrInvalid, "open", "", "Data from secret %s is not valid UTF-8", id)
 	}
 	return append([]byte(nil), data...), nil
 }
@@ -105,7 +108,7 @@ func (d *definition) set(key, value string) error {
 	return nil
 }
 
-// load gets the secret's bytes. A passphrase in raw format is text.
+// load gets the secret's bytes.
 func (d *definition) load() ([]byte, error) {
 	var data []byte
 	switch {
@@ -127,9 +130,6 @@ func (d *definition) load() ([]byte, error) {
 			return nil, blockdev.Errorf(blockdev.ErrInvalid, "object-add", "", "Base64 data '%s' is not valid", data)
 		}
 		return plain, nil
-	}
-	if !utf8.Valid(data) {
-		return nil, blockdev.Errorf(blockdev.ErrInvalid, "object-add", "", "Data from secret %s is not valid UTF-8", d.id)
 	}
 	return data, nil
 }

@@ -58,7 +58,6 @@ func TestDefineRefuses(t *testing.T) {
 		"secret,id=x":                      "Either 'file' or 'data' must be provided",
 		"secret,id=x,data=a,file=b":        "'file' and 'data' are mutually exclusive",
 		"secret,id=x,data=a,format=hex":    "Parameter 'format' does not accept value 'hex'",
-		"secret,id=x,data=\xff":            "Data from secret x is not valid UTF-8",
 		"secret,id=x,data=!,format=base64": "Base64 data '!' is not valid",
 		"secret,id=x,file=/no/such/file":   "Unable to read /no/such/file: No such file or directory",
 		"secret,id=taken,data=x":           "attempt to add duplicate property 'taken' to object (type 'container')",

@@ -46,9 +46,9 @@ const (
 	incompatExtendedL2  = 1 << 4
 	incompatKnown       = incompatDirty | incompatCorrupt | incompatDataFile | incompatCompression | incompatExtendedL2
 
-	// incompatUnfinished is not in the specification: it is far from what is, and has
-	// everybody else refuse the image too.
-	incompatUnfinished = 1 << 63
+	// incompatUnfinished is not in the specification: it is far from what is, and from the
+	// last bits, which experiments take. Everybody else refuses the image, too.
+	incompatUnfinished = 1 << 48
 
 	compatLazyRefcounts = 1 << 0
 

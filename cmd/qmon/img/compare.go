@@ -53,7 +53,13 @@ func runCompare(t *tool, args []string) (int, error) {
 	o.Progress = bar.update
 	c, err := img.Compare(t.ctx, o)
 	if err != nil {
-		return compareStatus(err), err
+		status := compareStatus(err)
+		if c.SizesDiffer && !*quiet && t.ctx.Err() == nil {
+			t.report(err)
+			fmt.Fprint(t.stdout, sizesDiffer)
+			err = nil
+		}
+		return status, err
 	}
 	bar.clear()
 	if !*quiet {
@@ -66,10 +72,12 @@ func runCompare(t *tool, args []string) (int, error) {
 	return statusOK, nil
 }
 
+const sizesDiffer = "Warning: Image size mismatch!\n"
+
 func compareText(c img.Comparison) string {
 	text := ""
 	if c.SizesDiffer {
-		text = "Warning: Image size mismatch!\n"
+		text = sizesDiffer
 	}
 	switch c.Difference {
 	case img.DifferentContent:
