@@ -55,7 +55,9 @@ func run(rounds int, size int64, only string) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	b := &bench{dir: dir, qmon: filepath.Join(dir, "qmon"), size: size}
-	if out, err := exec.Command("go", "build", "-o", b.qmon, "github.com/qmon/qmon/cmd/qmon").CombinedOutput(); err != nil {
+	build := exec.Command("go", "build", "-o", b.qmon, "github.com/qmon/qmon/cmd/qmon")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // a static binary, as it is released
+	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build: %v\n%s", err, out)
 	}
 	b.printMachine()

@@ -209,7 +209,7 @@ func (m *Image) WriteZeroes(off, n int64, flags blockdev.ZeroFlags) error {
 }
 
 // zeroBytes is what writeZeroes sends.
-var zeroBytes = make([]byte, maxPiece)
+var zeroBytes [maxPiece]byte
 
 func (m *Image) writeZeroes(c piece, flags blockdev.ZeroFlags) error {
 	switch {

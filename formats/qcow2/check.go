@@ -40,7 +40,8 @@ type checker struct {
 	options    blockdev.CheckOptions
 	result     blockdev.CheckResult
 	references *references
-	clusters   int64 // in the file
+	clusters   int64  // in the file
+	l2         []byte // what readL2 read last
 
 	incomplete bool         // snapshot table entries lack what version 3 asks for
 	structures []clusterRun // the refcount table and its blocks, as counted
@@ -150,10 +151,13 @@ func (c *checker) countL1(off int64, entries []uint64, active bool) error {
 	return nil
 }
 
-// readL2 reads an L2 table; those beyond the end of the file are empty.
+// readL2 reads an L2 table; those beyond the end of the file are empty. The next call uses
+// the same memory.
 func (c *checker) readL2(off int64) ([]byte, error) {
-	b := make([]byte, c.im.clusterSize)
-	return b, readPadded(c.im.file, b, off)
+	if c.l2 == nil {
+		c.l2 = make([]byte, c.im.clusterSize)
+	}
+	return c.l2, readPadded(c.im.file, c.l2, off)
 }
 
 func (c *checker) countL2(off int64, active bool) error {
@@ -270,14 +274,16 @@ func (c *checker) countStructure(off, n int64) {
 // right what the options allow.
 func (c *checker) compareRefcounts(fix bool) error {
 	var highest int64
+	refs := refReader{im: c.im}
 	for i := int64(0); i < c.clusters; i++ {
 		if i&0xffff == 0 {
 			if err := c.ctx.Err(); err != nil {
 				return err
 			}
 			c.im.refCache.trim()
+			refs.forget()
 		}
-		stored, err := c.im.refcount(i)
+		stored, err := refs.refcount(i)
 		if err != nil {
 			c.report(blockdev.FindingError, "Can't get refcount for cluster %d: %s", i, blockdev.Message(err))
 			continue
@@ -292,6 +298,7 @@ func (c *checker) compareRefcounts(fix bool) error {
 			if err := c.repairRefcount(i, stored, counted); err != nil {
 				return err
 			}
+			refs.forget()
 		default:
 			c.reportRefcount(i, stored, counted)
 			c.broken = c.broken || stored == 0
@@ -342,13 +349,13 @@ func (c *checker) checkCopiedIn(l2 int64, repair bool) error {
 		return err
 	}
 	repair = repair && im.tableOverlap(l2) == ""
-	raw := &table{data: b}
+	raw, refs := &table{data: b}, refReader{im: im}
 	for i := int64(0); i < 1<<im.l2Bits; i++ {
 		e := im.entry(raw, i)
 		if !im.stored(e) || im.external {
 			continue
 		}
-		n, err := im.refcount(int64(e.desc&entryOffset) >> im.clusterBits)
+		n, err := refs.refcount(int64(e.desc&entryOffset) >> im.clusterBits)
 		if err != nil || (n == 1) == e.owned() {
 			continue
 		}
@@ -366,47 +373,4 @@ func (c *checker) checkCopiedIn(l2 int64, repair bool) error {
 		return nil
 	}
 	return im.makeRoom()
-}
-
-// references counts references to clusters, sparsely: a hostile file may be long and empty.
-type references struct {
-	pages map[int64]*[referencePage]uint32
-}
-
-const referencePage = 4096
-
-func newReferences() *references { return &references{map[int64]*[referencePage]uint32{}} }
-
-func (r *references) add(cluster int64) {
-	p := r.pages[cluster/referencePage]
-	if p == nil {
-		p = new([referencePage]uint32)
-		r.pages[cluster/referencePage] = p
-	}
-	p[cluster%referencePage]++
-}
-
-func (r *references) get(cluster int64) uint32 {
-	if p := r.pages[cluster/referencePage]; p != nil {
-		return p[cluster%referencePage]
-	}
-	return 0
-}
-
-// sub takes a reference back.
-func (r *references) sub(cluster int64) {
-	if p := r.pages[cluster/referencePage]; p != nil && p[cluster%referencePage] > 0 {
-		p[cluster%referencePage]--
-	}
-}
-
-// each calls f with every cluster that has references, in no order.
-func (r *references) each(f func(cluster int64)) {
-	for page, counts := range r.pages {
-		for i, n := range counts {
-			if n > 0 {
-				f(page*referencePage + int64(i))
-			}
-		}
-	}
 }

@@ -97,6 +97,29 @@ func (im *Image) refcount(cluster int64) (uint64, error) {
 	return im.refWidth.get(t.data, cluster&(1<<im.refBlockBits-1)), nil
 }
 
+// refReader reads the refcounts of clusters that mostly come in order, and asks the cache
+// once for each refcount block. It must forget what it has when the cache is trimmed or a
+// refcount changes.
+type refReader struct {
+	im    *Image
+	block int64
+	t     *table
+}
+
+func (r *refReader) forget() { r.t = nil }
+
+func (r *refReader) refcount(cluster int64) (uint64, error) {
+	im := r.im
+	if block := cluster >> im.refBlockBits; r.t == nil || block != r.block {
+		t, err := im.refBlock(block)
+		if t == nil || err != nil {
+			return 0, err
+		}
+		r.block, r.t = block, t
+	}
+	return im.refWidth.get(r.t.data, cluster&(1<<im.refBlockBits-1)), nil
+}
+
 // addRefcount adds delta to the refcounts of count clusters. It changes none if one of
 // them would leave its range, or has no refcount block.
 func (im *Image) addRefcount(first, count, delta int64) error {

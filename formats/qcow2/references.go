@@ -1,0 +1,55 @@
+package qcow2
+
+// references counts references to clusters, sparsely: a hostile file may be long and empty.
+type references struct {
+	pages map[int64]*[referencePage]uint32
+	// The page that was used last: most clusters come in order.
+	number int64
+	page   *[referencePage]uint32
+}
+
+const referencePage = 4096
+
+func newReferences() *references { return &references{pages: map[int64]*[referencePage]uint32{}} }
+
+// at is the page of a cluster, nil if there is none.
+func (r *references) at(cluster int64) *[referencePage]uint32 {
+	if number := cluster / referencePage; r.page == nil || number != r.number {
+		r.number, r.page = number, r.pages[number]
+	}
+	return r.page
+}
+
+func (r *references) add(cluster int64) {
+	p := r.at(cluster)
+	if p == nil {
+		p = new([referencePage]uint32)
+		r.pages[cluster/referencePage], r.page = p, p
+	}
+	p[cluster%referencePage]++
+}
+
+func (r *references) get(cluster int64) uint32 {
+	if p := r.at(cluster); p != nil {
+		return p[cluster%referencePage]
+	}
+	return 0
+}
+
+// sub takes a reference back.
+func (r *references) sub(cluster int64) {
+	if p := r.at(cluster); p != nil && p[cluster%referencePage] > 0 {
+		p[cluster%referencePage]--
+	}
+}
+
+// each calls f with every cluster that has references, in no order.
+func (r *references) each(f func(cluster int64)) {
+	for page, counts := range r.pages {
+		for i, n := range counts {
+			if n > 0 {
+				f(page*referencePage + int64(i))
+			}
+		}
+	}
+}
