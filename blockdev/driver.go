@@ -96,6 +96,8 @@ type OpenRequest struct {
 	// OpenReference opens another file that the image names, through the gate. The node
 	// returned belongs to the graph: do not close it.
 	OpenReference func(ctx context.Context, ref Reference) (Node, error)
+	// Notify is the graph's, nil for none.
+	Notify func(text string)
 }
 
 // Mode is how a node is opened. It is passed down to children.

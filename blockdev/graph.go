@@ -11,6 +11,11 @@ import (
 // Graph opens nodes, names them, and counts their users. The zero Graph is ready.
 // Safe for concurrent use.
 type Graph struct {
+	// Notify, if set before the graph is used, receives what a user should be told beside
+	// errors, as whole lines: that an image turned out to be corrupt, what was repaired
+	// while it was opened. It may be called by several goroutines at once.
+	Notify func(text string)
+
 	mu       sync.Mutex
 	vertices []*Vertex // in order of creation
 	byNode   map[Node]*Vertex

@@ -227,6 +227,7 @@ func (p *opening) openFormat(ctx context.Context) (*Vertex, error) {
 	r := OpenRequest{
 		Filename: p.text, Options: values, Probed: p.probed,
 		OpenChild: p.openOther, ListLength: p.listLength, OpenReference: p.openReference,
+		Notify: p.g.Notify,
 	}
 	if p.file != nil {
 		r.File, r.FileDriver = p.file.Node, p.file.driverName()

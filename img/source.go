@@ -25,7 +25,7 @@ func (s Session) graph() *blockdev.Graph {
 	if s.Graph != nil {
 		return s.Graph
 	}
-	return &blockdev.Graph{}
+	return &blockdev.Graph{Notify: s.Warn}
 }
 
 // Source names an image to be opened.

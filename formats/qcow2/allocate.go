@@ -20,7 +20,7 @@ func (im *Image) allocate(want int64, exact bool) (clusterRun, error) {
 		return clusterRun{}, err
 	}
 	if what := im.metadataAt(run.first<<im.clusterBits, run.count<<im.clusterBits); what != "" {
-		return clusterRun{}, im.markCorrupt(run.first<<im.clusterBits, "Preventing invalid allocation of a cluster in use (overlaps with %s)", what)
+		return clusterRun{}, im.markCorrupt(run.first<<im.clusterBits, "Preventing invalid write on metadata (overlaps with %s)", what)
 	}
 	if err := im.takeClusters(run); err != nil {
 		return clusterRun{}, err

@@ -70,6 +70,7 @@ func (im *Image) zeroAround(off, n int64, flags blockdev.ZeroFlags) (bool, error
 	im.mu.RLock()
 	m, err := im.lookup(im.l1.entries, off, n)
 	im.mu.RUnlock()
+	err = im.judge(err)
 	if err != nil || im.raw() || m.kind == clusterNormal || m.kind == clusterCompressed {
 		return false, err
 	}
@@ -193,6 +194,7 @@ func (im *Image) zeroClustersV2(off, n int64, flags blockdev.ZeroFlags) (int64, 
 	im.mu.RLock()
 	m, err := im.lookup(im.l1.entries, off, n)
 	im.mu.RUnlock()
+	err = im.judge(err)
 	if err != nil || im.readsZero(m.kind) {
 		return m.len, err
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,6 +22,7 @@ type Image struct {
 	external bool
 	mode     blockdev.Mode
 	options  openOptions
+	notify   func(text string) // see blockdev.Graph
 
 	// What the header fixes for good.
 	l2Geometry
@@ -33,6 +33,7 @@ type Image struct {
 
 	version     atomic.Uint32 // amend changes it
 	passDiscard [discardSnapshot + 1]bool
+	signaled    atomic.Bool // the user was told that the image is corrupt
 	writable    atomic.Bool
 	size        atomic.Int64
 	dataRaw     atomic.Bool  // see raw
@@ -142,7 +143,7 @@ func Open(ctx context.Context, r blockdev.OpenRequest) (*Image, error) {
 func newImage(r blockdev.OpenRequest, hdr *header, o openOptions) *Image {
 	cs := hdr.clusterSize()
 	im := &Image{
-		name: r.Filename, file: r.File, mode: r.Mode, options: o,
+		name: r.Filename, file: r.File, mode: r.Mode, options: o, notify: r.Notify,
 		data:         r.File,
 		l2Geometry:   hdr.geometry(),
 		clusterSize:  cs,
@@ -227,7 +228,7 @@ func (im *Image) startWriting(o openOptions) error {
 // prepareHeader does what the feature bits ask of those who write.
 func (im *Image) prepareHeader() error {
 	if im.hdr.incompatible&incompatDirty != 0 && !im.unrepaired {
-		if err := im.rebuildRefcounts(); err != nil {
+		if err := im.repairDirty(); err != nil {
 			return err
 		}
 	}
@@ -426,7 +427,7 @@ func (im *Image) exclusive(f func() error) error {
 	defer im.commitMu.Unlock()
 	im.mu.Lock()
 	defer im.mu.Unlock()
-	return f()
+	return im.judgeLocked(f())
 }
 
 // update runs f, which changes metadata, with mu held. Before that it makes room in the
@@ -448,7 +449,7 @@ func (im *Image) update(f func() error) error {
 			return err
 		}
 	}
-	return f()
+	return im.judgeLocked(f())
 }
 
 // raise tells what is below, as blkdebug, what is about to be done to the file.
@@ -470,26 +471,6 @@ func (im *Image) checkWritable(op string) error {
 		return blockdev.Errorf(blockdev.ErrReadOnly, op, im.name, "Block node is read-only")
 	}
 	return nil
-}
-
-// corrupt makes an error about the image's contents.
-func (im *Image) corrupt(op string, off int64, format string, args ...any) error {
-	return blockdev.ErrorAt(blockdev.ErrCorrupt, op, im.name, off, "qcow2: Image is corrupt: %s; further non-fatal corruption events will be suppressed", fmt.Sprintf(format, args...))
-}
-
-// markCorrupt records in the header that the image is corrupt and refuses to write from
-// now on: to go on could destroy what is still there. mu is held.
-func (im *Image) markCorrupt(off int64, format string, args ...any) error {
-	if !im.writable.Load() {
-		return im.corrupt("write", off, format, args...)
-	}
-	if im.v3() {
-		// That it is corrupt is reported in any case.
-		_ = im.setFeatures(offIncompatible, &im.hdr.incompatible, im.hdr.incompatible|incompatCorrupt)
-	}
-	im.writable.Store(false)
-	return blockdev.ErrorAt(blockdev.ErrCorrupt, "write", im.name, off,
-		"qcow2: Marking image as corrupt: %s; further corruption events will be suppressed", fmt.Sprintf(format, args...))
 }
 
 // BackingReference is what the header says.

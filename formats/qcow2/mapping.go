@@ -38,7 +38,7 @@ func (im *Image) lookup(l1 []uint64, off, n int64) (mapping, error) {
 	m := mapping{kind: im.kind(e, sub), entry: e}
 	switch {
 	case m.kind == clusterInvalid:
-		return mapping{}, im.corrupt("map", t.off+first<<im.entryShift, "Invalid cluster entry found (L2 offset: %s, L2 index: %s)", cHex(t.off), cHex(first))
+		return mapping{}, im.badEntry("map", t.off+first<<im.entryShift, "Invalid cluster entry found (L2 offset: %s, L2 index: %s)", cHex(t.off), cHex(first))
 	case m.kind == clusterCompressed:
 		m.len = min(im.clusterSize-in, n)
 		return m, nil
@@ -90,7 +90,7 @@ func cHex(n int64) string {
 func (im *Image) l2Table(l1Entry uint64, index int64) (*table, error) {
 	off := int64(l1Entry & entryOffset)
 	if off&(im.clusterSize-1) != 0 {
-		return nil, im.corrupt("map", im.l1.off+8*index, "L2 table offset %s unaligned (L1 index: %s)", cHex(off), cHex(index))
+		return nil, im.badEntry("map", im.l1.off+8*index, "L2 table offset %s unaligned (L1 index: %s)", cHex(off), cHex(index))
 	}
 	return im.l2Cache.get(off)
 }
@@ -104,10 +104,10 @@ func (im *Image) checkDataOffset(e l2Entry, k clusterKind, l2, index, guest int6
 		if k == clusterZeroAllocated {
 			what = "Preallocated zero cluster"
 		}
-		return im.corrupt("map", l2+index<<im.entryShift, "%s offset %s unaligned (L2 offset: %s, L2 index: %s)", what, cHex(host), cHex(l2), cHex(index))
+		return im.badEntry("map", l2+index<<im.entryShift, "%s offset %s unaligned (L2 offset: %s, L2 index: %s)", what, cHex(host), cHex(l2), cHex(index))
 	}
 	if start := guest &^ (im.clusterSize - 1); im.external && host != start {
-		return im.corrupt("map", l2+index<<im.entryShift,
+		return im.badEntry("map", l2+index<<im.entryShift,
 			"External data file host cluster offset %s does not match guest cluster offset: %s, L2 index: %s)", cHex(host), cHex(start), cHex(index))
 	}
 	return nil
@@ -122,8 +122,9 @@ func (im *Image) Map(off, n int64) (blockdev.Extent, error) {
 		return blockdev.Extent{}, blockdev.ErrorAt(blockdev.ErrInvalid, "map", im.name, off, "empty range")
 	}
 	im.mu.RLock()
-	defer im.mu.RUnlock()
-	return im.mapExtent(im.l1.entries, off, n)
+	e, err := im.mapExtent(im.l1.entries, off, n)
+	im.mu.RUnlock()
+	return e, im.judge(err)
 }
 
 // mapExtent is lookup in the block layer's terms.

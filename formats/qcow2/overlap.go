@@ -147,7 +147,9 @@ func (im *Image) tableAt(off, n int64) string {
 	if checks&overlapActiveL2 != 0 && pointsInto(im.l1.entries, entryOffset, off, n, cs) {
 		return "active L2 table"
 	}
-	if checks&overlapRefcountBlock != 0 && pointsInto(im.refs.entries, refBlockOffsetMask, off, n, cs) {
+	// A table of the default size has more entries than are scanned; those in use are the first.
+	inUse := min(int64(len(im.refs.entries)), im.clustersFor(im.file.Size())>>im.refBlockBits+1)
+	if checks&overlapRefcountBlock != 0 && pointsInto(im.refs.entries[:inUse], refBlockOffsetMask, off, n, cs) {
 		return "refcount block"
 	}
 	if checks&overlapInactiveL2 == 0 {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -24,17 +26,17 @@ func openWith(file blockdev.Node, options blockdev.Options) (*Image, error) {
 
 // overlapping is an image with a snapshot and a bitmap directory's worth of metadata, whose
 // first guest cluster is said to lie where at points.
-func overlapping(t *testing.T, at func(im *Image) int64) *blocktest.Memory {
+func overlapping(t *testing.T, cluster int, at func(im *Image) int64) *blocktest.Memory {
 	t.Helper()
-	m := create(t, 1<<20, blockdev.Options{"cluster_size": "4k"})
+	m := create(t, int64(16*cluster), blockdev.Options{"cluster_size": strconv.Itoa(cluster)})
 	im := open(t, m, writable)
-	if _, err := im.WriteAt(pattern(1, 64<<10), 0); err != nil {
+	if _, err := im.WriteAt(pattern(1, 16*cluster), 0); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := im.CreateSnapshot(blockdev.Snapshot{Name: "s"}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := im.WriteAt(pattern(2, 64<<10), 0); err != nil {
+	if _, err := im.WriteAt(pattern(2, 16*cluster), 0); err != nil {
 		t.Fatal(err)
 	}
 	if err := im.Close(); err != nil {
@@ -57,11 +59,13 @@ func inactiveL2(im *Image) int64 {
 	return int64(l1[0] & entryOffset)
 }
 
-var overlapCases = []struct {
+type overlapCase struct {
 	option string // that makes the check, alone
 	what   string
 	at     func(im *Image) int64
-}{
+}
+
+var overlapCases = []overlapCase{
 	{"active-l1", "active L1 table", func(im *Image) int64 { return im.l1.off }},
 	{"active-l2", "active L2 table", func(im *Image) int64 { return int64(im.l1.entries[0] & entryOffset) }},
 	{"refcount-table", "refcount table", func(im *Image) int64 { return im.hdr.refTableOffset }},
@@ -75,44 +79,48 @@ var overlapCases = []struct {
 // is in it can still be read. Without the check, and only then, it is written.
 func TestOverlapChecks(t *testing.T) {
 	for _, c := range overlapCases {
-		t.Run(c.option, func(t *testing.T) {
-			m := overlapping(t, c.at)
-			im, err := openWith(m.Clone(), blockdev.Options{"overlap-check": "none"})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := im.WriteAt([]byte{1}, 0); err != nil {
-				t.Errorf("without checks: %v", err)
-			}
-			im, err = openWith(m.Clone(), blockdev.Options{"overlap-check": "all", "overlap-check." + c.option: "off"})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := im.WriteAt([]byte{1}, 0); err != nil {
-				t.Errorf("without this check: %v", err)
-			}
-			for _, o := range []blockdev.Options{{"overlap-check.template": "all"}, {"overlap-check": "none", "overlap-check." + c.option: "on"}} {
-				file := m.Clone()
-				im, err := openWith(file, o)
-				if err != nil {
-					t.Fatal(err)
-				}
-				_, err = im.WriteAt([]byte{1}, 0)
-				want := "qcow2: Marking image as corrupt: Preventing invalid write on metadata (overlaps with " + c.what + "); further corruption events will be suppressed"
-				if !errors.Is(err, blockdev.ErrCorrupt) || blockdev.Message(err) != want {
-					t.Errorf("%v: %v", o, err)
-				}
-				if _, err := im.ReadAt(make([]byte, 4096), 8192); err != nil {
-					t.Errorf("reading: %v", err)
-				}
-				if _, err := im.WriteAt([]byte{1}, 8192); !errors.Is(err, blockdev.ErrReadOnly) {
-					t.Errorf("writing elsewhere: %v", err)
-				}
-				if _, err := openWith(file, nil); err == nil || !strings.Contains(err.Error(), "Image is corrupt; cannot be opened read/write") {
-					t.Errorf("opening again: %v", err)
-				}
-			}
-		})
+		for _, cluster := range []int{4 << 10, 64 << 10} {
+			t.Run(fmt.Sprint(c.option, " ", cluster), func(t *testing.T) { testOverlap(t, c, cluster) })
+		}
+	}
+}
+
+func testOverlap(t *testing.T, c overlapCase, cluster int) {
+	m := overlapping(t, cluster, c.at)
+	im, err := openWith(m.Clone(), blockdev.Options{"overlap-check": "none"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := im.WriteAt([]byte{1}, 0); err != nil {
+		t.Errorf("without checks: %v", err)
+	}
+	im, err = openWith(m.Clone(), blockdev.Options{"overlap-check": "all", "overlap-check." + c.option: "off"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := im.WriteAt([]byte{1}, 0); err != nil {
+		t.Errorf("without this check: %v", err)
+	}
+	for _, o := range []blockdev.Options{{"overlap-check.template": "all"}, {"overlap-check": "none", "overlap-check." + c.option: "on"}} {
+		file := m.Clone()
+		im, err := openWith(file, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = im.WriteAt([]byte{1}, 0)
+		want := "qcow2: Marking image as corrupt: Preventing invalid write on metadata (overlaps with " + c.what + "); further corruption events will be suppressed"
+		if !errors.Is(err, blockdev.ErrCorrupt) || blockdev.Message(err) != want {
+			t.Errorf("%v: %v", o, err)
+		}
+		if _, err := im.ReadAt(make([]byte, 4096), int64(2*cluster)); err != nil {
+			t.Errorf("reading: %v", err)
+		}
+		if _, err := im.WriteAt([]byte{1}, int64(2*cluster)); !errors.Is(err, blockdev.ErrReadOnly) {
+			t.Errorf("writing elsewhere: %v", err)
+		}
+		if _, err := openWith(file, nil); err == nil || !strings.Contains(err.Error(), "Image is corrupt; cannot be opened read/write") {
+			t.Errorf("opening again: %v", err)
+		}
 	}
 }
 

@@ -42,7 +42,7 @@ func (im *Image) readGuest(v view, p []byte, off int64) error {
 		im.l2Cache.trim()
 		im.mu.RUnlock()
 		if err != nil {
-			return err
+			return im.judge(err)
 		}
 		if err := im.readMapped(v, m, p[:m.len], off); err != nil {
 			return err

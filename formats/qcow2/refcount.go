@@ -83,7 +83,7 @@ func (im *Image) refBlock(b int64) (*table, error) {
 		return nil, nil
 	}
 	if off < 0 || off&(im.clusterSize-1) != 0 {
-		return nil, im.corrupt("read", im.hdr.refTableOffset+8*b, "Refblock offset %#x unaligned (reftable index: %#x)", uint64(off), b)
+		return nil, im.badEntry("read", im.hdr.refTableOffset+8*b, "Refblock offset %s unaligned (reftable index: %s)", cHex(off), cHex(b))
 	}
 	return im.refCache.get(off)
 }

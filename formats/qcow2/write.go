@@ -53,7 +53,7 @@ func (im *Image) overwrite(p []byte, off int64) (int64, error) {
 	im.mu.RUnlock()
 	switch {
 	case err != nil:
-		return 0, err
+		return 0, im.judge(err)
 	case what != "":
 		im.mu.Lock()
 		defer im.mu.Unlock()

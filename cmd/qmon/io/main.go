@@ -88,6 +88,7 @@ func (t *tool) main(args []string) int {
 		Report: func(text string) { fmt.Fprintf(t.stderr, "%s: %s\n", t.prog, text) },
 		Reopen: t.reopen,
 	})
+	t.graph.Notify = func(text string) { fmt.Fprint(t.stderr, text) }
 	t.gate = blockdev.FollowGate{}
 	if o.restrict != "" {
 		t.gate = blockdev.RestrictGate{Dir: o.restrict}

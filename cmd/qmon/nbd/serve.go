@@ -24,7 +24,7 @@ func (t *tool) serve(ctx context.Context, o *options) (err error) {
 	if err != nil {
 		return err
 	}
-	g := &blockdev.Graph{}
+	g := &blockdev.Graph{Notify: func(text string) { fmt.Fprint(t.stderr, text) }}
 	v, err := t.open(ctx, g, o)
 	if err != nil {
 		return err

@@ -21,7 +21,7 @@ type storage struct {
 }
 
 func newStorage(o *options, p personality, m *vm.Machine) *storage {
-	s := &storage{graph: &blockdev.Graph{}, gate: blockdev.FollowGate{}, board: p}
+	s := &storage{graph: &blockdev.Graph{Notify: func(text string) { fmt.Fprint(os.Stderr, text) }}, gate: blockdev.FollowGate{}, board: p}
 	if o.restrict != "" {
 		s.gate = blockdev.RestrictGate{Dir: o.restrict}
 	}

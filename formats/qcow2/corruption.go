@@ -1,0 +1,108 @@
+package qcow2
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/qmon/qmon/blockdev"
+)
+
+// corrupt makes an error about the image's contents.
+func (im *Image) corrupt(op string, off int64, format string, args ...any) error {
+	return blockdev.ErrorAt(blockdev.ErrCorrupt, op, im.name, off, "%s", notMarkedText(fmt.Sprintf(format, args...)))
+}
+
+func notMarkedText(what string) string {
+	return "qcow2: Image is corrupt: " + what + "; further non-fatal corruption events will be suppressed"
+}
+
+// badEntry is the kind of error about a table entry that nobody can have written. What else
+// the tables say is not to be trusted either, so an image that is writable is marked
+// corrupt.
+type badEntry struct{ what string }
+
+func (*badEntry) Error() string { return blockdev.ErrCorrupt.Error() }
+func (*badEntry) Unwrap() error { return blockdev.ErrCorrupt }
+
+func (im *Image) badEntry(op string, off int64, format string, args ...any) error {
+	what := fmt.Sprintf(format, args...)
+	return blockdev.ErrorAt(&badEntry{what}, op, im.name, off, "%s", notMarkedText(what))
+}
+
+// judge marks the image corrupt if err is about a bad entry. What was written before stays:
+// it is committed first. Neither commitMu nor mu is held.
+func (im *Image) judge(err error) error {
+	var bad *badEntry
+	if !errors.As(err, &bad) {
+		return err
+	}
+	im.commitMu.Lock()
+	defer im.commitMu.Unlock()
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	if im.writable.Load() {
+		// What cannot be committed the next flush complains about.
+		_ = im.commitAll()
+	}
+	return im.judgeLocked(err)
+}
+
+// judgeLocked is judge without the commit. mu is held.
+func (im *Image) judgeLocked(err error) error {
+	var bad *badEntry
+	if !errors.As(err, &bad) {
+		return err
+	}
+	var e *blockdev.Error
+	errors.As(err, &e)
+	return im.markCorrupt(e.Offset, "%s", bad.what)
+}
+
+// markCorrupt records in the header that the image is corrupt and refuses to write from
+// now on: to go on could destroy what is still there. An image that is read-only stays as
+// it is. The user is told once. mu is held.
+func (im *Image) markCorrupt(off int64, format string, args ...any) error {
+	what := fmt.Sprintf(format, args...)
+	if !im.writable.Load() {
+		im.signal(notMarkedText(what))
+		return im.corrupt("write", off, "%s", what)
+	}
+	if im.v3() {
+		// That it is corrupt is reported in any case.
+		_ = im.setFeatures(offIncompatible, &im.hdr.incompatible, im.hdr.incompatible|incompatCorrupt)
+	}
+	im.writable.Store(false)
+	text := "qcow2: Marking image as corrupt: " + what + "; further corruption events will be suppressed"
+	im.signal(text)
+	return blockdev.ErrorAt(blockdev.ErrCorrupt, "write", im.name, off, "%s", text)
+}
+
+// signal tells the user about damage, once.
+func (im *Image) signal(text string) {
+	if im.notify != nil && !im.signaled.Swap(true) {
+		im.notify(text + "\n")
+	}
+}
+
+// repairDirty repairs an image that was not closed, as a check that repairs everything, and
+// tells the user what it does. It refuses an image where something is left that is wrong.
+// The caller has the image to itself.
+func (im *Image) repairDirty() error {
+	c := &checker{im: im, ctx: context.Background(), references: newReferences(), options: blockdev.CheckOptions{
+		RepairLeaks: true, RepairErrors: true,
+		Report: func(f blockdev.Finding) {
+			if im.notify != nil {
+				im.notify(f.Text + "\n")
+			}
+		},
+	}}
+	const failed = "Could not repair dirty image"
+	if err := c.run(); err != nil {
+		return &blockdev.Error{Op: "open", File: im.name, Offset: blockdev.NoOffset, Text: failed, Err: err}
+	}
+	if c.result.Corruptions+c.result.CheckErrors > 0 {
+		return blockdev.Errorf(blockdev.ErrCorrupt, "open", im.name, failed+": Input/output error")
+	}
+	return nil
+}
