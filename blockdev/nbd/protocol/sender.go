@@ -35,6 +35,23 @@ func (s *Sender) Send(head, data []byte) error {
 	return s.send(head, data, s.senders.Add(-1) == 0)
 }
 
+// SendLater is Send for who will send more, or Flush, without waiting for anything before.
+func (s *Sender) SendLater(head, data []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.send(head, data, false)
+}
+
+// Flush sends what SendLater has left.
+func (s *Sender) Flush() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.w.Buffered() == 0 {
+		return nil
+	}
+	return s.flush()
+}
+
 // SendParts calls next for one part after the other until it returns none; nothing else is
 // sent between them.
 func (s *Sender) SendParts(next func() (head, data []byte, err error)) error {

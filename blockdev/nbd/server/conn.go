@@ -79,6 +79,9 @@ func (c *conn) receive(p []byte) error {
 		_, err := io.ReadFull(c.r, p)
 		return err
 	}
+	if err := c.release(); err != nil {
+		return err
+	}
 	if err := c.nc.SetReadDeadline(time.Now().Add(c.server.o.IOTimeout)); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"bytes"
 	"crypto/tls"
 	"encoding/binary"
 	"errors"
@@ -318,4 +319,25 @@ func TestBlockStatusWithPayload(t *testing.T) {
 	if h, _ := ask(7); h.Kind != protocol.ChunkError {
 		t.Errorf("a context that was not selected: %v", h.Kind)
 	}
+}
+
+// TestAnswersDoNotWait: answers that the server holds back, because more has come, are sent
+// before it waits for the rest of that, and before it hangs up.
+func TestAnswersDoNotWait(t *testing.T) {
+	_, path := serve(t, emptyDisk(1<<20), server.Options{})
+	c := dial(t, path)
+	c.begin()
+	read := (&protocol.Request{Command: protocol.CmdRead, Length: 512}).Append(nil, false)
+	write := (&protocol.Request{Command: protocol.CmdWrite, Length: 512}).Append(nil, false)
+	leave := (&protocol.Request{Command: protocol.CmdDisconnect}).Append(nil, false)
+	reads := bytes.Repeat(read, 101) // so many that the disk is known to be quick
+	answers := 101 * (protocol.SimpleReplySize + 512)
+	c.write(append(reads, write[:20]...))
+	c.read(answers)
+	c.write(append(write[20:], make([]byte, 100)...))
+	c.write(make([]byte, 412))
+	c.read(protocol.SimpleReplySize)
+	c.write(append(reads, leave...))
+	c.read(answers)
+	c.gone()
 }

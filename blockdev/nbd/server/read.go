@@ -2,6 +2,7 @@ package server
 
 import (
 	"encoding/binary"
+	"time"
 
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/blockdev/nbd/protocol"
@@ -38,7 +39,9 @@ func (c *conn) answerReadSimple(r *request) error {
 	defer buffers.put(held)
 	read := func() ([]byte, error) {
 		p := (*held)[:min(left, pieceSize)]
+		start := time.Now()
 		_, err := c.export.Backend.ReadAt(p, off)
+		c.crew.note(start)
 		off, left = off+int64(len(p)), left-int64(len(p))
 		return p, err
 	}
@@ -49,7 +52,7 @@ func (c *conn) answerReadSimple(r *request) error {
 	}
 	head := protocol.AppendSimple(r.head[:0], r.Cookie, 0)
 	if left == 0 {
-		return c.out.Send(head, p)
+		return c.deliver(r, head, p)
 	}
 	return c.out.SendParts(func() (h, data []byte, err error) {
 		h, head = head, nil
@@ -93,7 +96,10 @@ func (c *conn) answerReadSparse(r *request) error {
 func (c *conn) sendData(r *request, off, n int64, done bool) error {
 	held := buffers.get(uint64(n))
 	defer buffers.put(held)
-	if _, err := c.export.Backend.ReadAt(*held, off); err != nil {
+	start := time.Now()
+	_, err := c.export.Backend.ReadAt(*held, off)
+	c.crew.note(start)
+	if err != nil {
 		r.err = err
 		payload := protocol.AppendError(nil, r.errno(), r.message())
 		payload = binary.BigEndian.AppendUint64(payload, uint64(off))

@@ -2,81 +2,21 @@ package server
 
 import (
 	"errors"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/blockdev/nbd/protocol"
 )
 
-// crew are the goroutines of a connection in transmission.
-type crew struct {
-	members sync.WaitGroup
-
-	turn sync.Mutex // held by who reads the next request
-	done bool       // no more are read; under turn
-	err  error      // why; under turn
-
-	quick atomic.Int32 // requests in a row that were done quickly
-
-	mu      sync.Mutex
-	count   int // members
-	waiting int // members that wait for their turn, or have it
-}
-
-// transmit does requests until the client leaves, and those that it has begun.
-func (c *conn) transmit() error {
-	c.hire()
-	c.crew.members.Wait()
-	return c.crew.err
-}
-
-// hire adds a member if nobody is free to read on.
-func (c *conn) hire() {
-	c.crew.mu.Lock()
-	defer c.crew.mu.Unlock()
-	if c.crew.waiting > 0 || c.crew.count >= MaxInFlight {
-		return
-	}
-	c.crew.count++
-	c.crew.waiting++
-	c.crew.members.Go(c.work)
-}
-
-// queue counts the caller as waiting for its turn (by 1) or no more (by -1).
-func (c *conn) queue(by int) {
-	c.crew.mu.Lock()
-	defer c.crew.mu.Unlock()
-	c.crew.waiting += by
-}
-
-// work is what a member does: read a request in its turn, do it, answer.
-func (c *conn) work() {
-	r := &request{} // for one after the other
-	for c.next(r) {
-		if err := c.finish(r); err != nil {
-			c.stop(err)
-			return
-		}
-		c.queue(1)
-	}
-}
-
-// stop ends the connection because answers cannot be sent.
-func (c *conn) stop(err error) {
-	c.server.logf(err)
-	c.close()
-}
-
 // request is one that was read. If it has data to write, all but its last piece were
 // written as they came.
 type request struct {
 	protocol.Request
-	err   error   // why it fails, known already
-	text  string  // for people, "" for none
-	piece *[]byte // last piece of a write's data, at pieceOff
-	at    int64
+	inTurn bool    // is done before anything else is read
+	err    error   // why it fails, known already
+	text   string  // for people, "" for none
+	piece  *[]byte // last piece of a write's data, for the offset at
+	at     int64
 	// What a block status asks for.
 	contexts []metaContext
 	length   uint64
@@ -86,54 +26,6 @@ type request struct {
 
 // headSpace is enough for any header, and the fixed part of a payload behind it.
 const headSpace = protocol.ExtendedReplySize + 32
-
-// next waits for the caller's turn and reads a request into r; false says that there is no
-// other. Whoever returns is not waiting any more, and there is somebody else to read on.
-// Requests that come alone to a quick backend are done in the turn: waking somebody who
-// would find nothing to read takes longer than the request.
-func (c *conn) next(r *request) bool {
-	c.crew.turn.Lock()
-	defer c.crew.turn.Unlock()
-	for !c.crew.done {
-		err := c.read(r)
-		if err != nil || r.Command == protocol.CmdDisconnect {
-			c.crew.done, c.crew.err = true, err
-			return false
-		}
-		if !c.alone(r) {
-			c.queue(-1)
-			c.hire()
-			return true
-		}
-		if err := c.finish(r); err != nil {
-			c.crew.done = true
-			c.stop(err)
-		}
-	}
-	return false
-}
-
-const (
-	// quickTime is how long a request takes at most that is called quick: what a page cache
-	// needs for smallData bytes, and no disk.
-	quickTime = 100 * time.Microsecond
-	smallData = 64 << 10
-	// quickEnough is how many quick requests in a row make a backend quick.
-	quickEnough = 16
-)
-
-// alone tells if r can be done before anything else is read.
-func (c *conn) alone(r *request) bool {
-	small := (r.Command == protocol.CmdRead || r.Command == protocol.CmdWrite) && r.Length <= smallData
-	return small && r.Flags&protocol.CmdFlagFUA == 0 && c.r.Buffered() == 0 && c.crew.quick.Load() >= quickEnough && c.crew.idle()
-}
-
-// idle tells if no request is being done.
-func (w *crew) idle() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.waiting == w.count
-}
 
 // read reads a request with its data.
 func (c *conn) read(r *request) error {
@@ -272,20 +164,8 @@ func (r *request) check(c *conn) {
 	}
 }
 
-// finish does the request, answers it, and notes if that was quick. An error means that no
-// answer could be sent.
+// finish does the request and answers it. An error means that no answer could be sent.
 func (c *conn) finish(r *request) error {
-	start := time.Now()
-	err := c.fulfil(r)
-	if time.Since(start) > quickTime {
-		c.crew.quick.Store(0)
-	} else {
-		c.crew.quick.Add(1)
-	}
-	return err
-}
-
-func (c *conn) fulfil(r *request) error {
 	if r.piece != nil {
 		defer buffers.put(r.piece)
 	}
@@ -308,7 +188,9 @@ func (c *conn) change(r *request) error {
 	var err error
 	switch r.Command {
 	case protocol.CmdWrite:
+		start := time.Now()
 		_, err = b.WriteAt(*r.piece, r.at)
+		c.crew.note(start)
 	case protocol.CmdFlush:
 		return b.Flush()
 	case protocol.CmdTrim:
@@ -357,7 +239,7 @@ func (c *conn) acknowledge(r *request) error {
 		if r.err != nil {
 			e = r.errno()
 		}
-		return c.out.Send(protocol.AppendSimple(r.head[:0], r.Cookie, e), nil)
+		return c.deliver(r, protocol.AppendSimple(r.head[:0], r.Cookie, e), nil)
 	}
 	if r.err != nil {
 		return c.chunk(r, protocol.ChunkError, true, protocol.AppendError(nil, r.errno(), r.message()), nil)
@@ -392,5 +274,5 @@ func (c *conn) chunk(r *request, k protocol.ChunkKind, done bool, payload, data 
 	if done {
 		h.Flags = protocol.ReplyFlagDone
 	}
-	return c.out.Send(append(h.Append(r.head[:0], c.mode), payload...), data)
+	return c.deliver(r, append(h.Append(r.head[:0], c.mode), payload...), data)
 }
