@@ -154,7 +154,7 @@ func TestReadOnlyIsRefused(t *testing.T) {
 	v := overlay(t, g)
 	defer v.Unref()
 	_, err := g.OpenDescription(t.Context(), blockdev.Options{"driver": "copy-on-read", "file": v.Name}, blockdev.OpenOptions{})
-	if blockdev.Message(err) != "Can't use copy-on-read on read-only device" {
+	if blockdev.Message(err) != "Block node is read-only" {
 		t.Error(err)
 	}
 	f := open(t, g, blockdev.Options{"driver": "copy-on-read", "file": v.Name})
