@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 
 	"github.com/qmon/qmon/blockdev"
@@ -131,6 +132,9 @@ func hex(n int64) string {
 	return fmt.Sprintf("%#x", n)
 }
 
+// mapLine is about how long a run's line of JSON is. An image may have millions.
+const mapLine = 140
+
 // JSON renders the runs as qemu-img map --output=json does, a line a run. A mapping of
 // nothing shows one empty run.
 func (m *Mapping) JSON() string {
@@ -138,14 +142,21 @@ func (m *Mapping) JSON() string {
 	if len(entries) == 0 {
 		entries = []MapEntry{{Start: m.Start, Offset: -1}}
 	}
-	lines := make([]string, len(entries))
+	b := make([]byte, 0, len(entries)*mapLine)
 	for i, e := range entries {
-		lines[i] = fmt.Sprintf(`{ "start": %d, "length": %d, "depth": %d, "present": %t, "zero": %t, "data": %t`,
-			e.Start, e.Length, e.Depth, e.Present, e.Zero, e.Data)
-		if e.Offset >= 0 {
-			lines[i] += fmt.Sprintf(`, "offset": %d`, e.Offset)
+		if i > 0 {
+			b = append(b, ",\n"...)
 		}
-		lines[i] += "}"
+		b = strconv.AppendInt(append(b, `{ "start": `...), e.Start, 10)
+		b = strconv.AppendInt(append(b, `, "length": `...), e.Length, 10)
+		b = strconv.AppendInt(append(b, `, "depth": `...), int64(e.Depth), 10)
+		b = strconv.AppendBool(append(b, `, "present": `...), e.Present)
+		b = strconv.AppendBool(append(b, `, "zero": `...), e.Zero)
+		b = strconv.AppendBool(append(b, `, "data": `...), e.Data)
+		if e.Offset >= 0 {
+			b = strconv.AppendInt(append(b, `, "offset": `...), e.Offset, 10)
+		}
+		b = append(b, '}')
 	}
-	return "[" + strings.Join(lines, ",\n") + "]\n"
+	return "[" + string(b) + "]\n"
 }
