@@ -14,6 +14,9 @@ func (im *Image) Amend(ctx context.Context, o blockdev.AmendOptions) error {
 	if !im.writable.Load() {
 		return blockdev.Errorf(blockdev.ErrReadOnly, "amend", im.name, "Block node is read-only")
 	}
+	if im.header2 != nil {
+		return blockdev.Errorf(blockdev.ErrNotSupported, "amend", im.name, "Key slots of LUKS version 2 cannot be changed")
+	}
 	a, err := luks1.ParseAmend(o.Values, "", im.name)
 	if err != nil || a == nil {
 		return err

@@ -6,5 +6,8 @@ import "github.com/qmon/qmon/blockdev"
 func (im *Image) Info() (blockdev.ImageInfo, error) {
 	im.slots.Lock()
 	defer im.slots.Unlock()
+	if im.header2 != nil {
+		return blockdev.ImageInfo{Encrypted: true, Specific: im.header2.Fields()}, nil
+	}
 	return blockdev.ImageInfo{Encrypted: true, Specific: im.header.Fields("")}, nil
 }

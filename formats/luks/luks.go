@@ -1,5 +1,5 @@
 // Package luks reads and writes encrypted disks: LUKS version 1, as cryptsetup and QEMU
-// make them.
+// make them, and version 2, as cryptsetup makes it, of which the header is only read.
 //
 //	file    | header, key slots | sector 0 | sector 1 | ...
 //	                                 |          |
@@ -7,7 +7,7 @@
 //
 // The disk is as long as what follows the header. The passphrase comes from a secret that
 // the option key-secret names; see package blockdev/secret. The cryptography is in
-// formats/internal/luks1.
+// formats/internal/luks1 and luks2.
 //
 // With a detached header, the child named header, the disk is all of the file.
 package luks
@@ -19,6 +19,7 @@ import (
 
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/formats/internal/luks1"
+	"github.com/qmon/qmon/formats/internal/luks2"
 	"github.com/qmon/qmon/formats/internal/sectors"
 )
 
@@ -68,8 +69,12 @@ type Image struct {
 	file    blockdev.Node
 	head    blockdev.Node // where the header lies: file, or a file of its own
 	payload int64         // where the disk begins in file
-	header  *luks1.Header
-	volume  *luks1.Volume // nil if opened for metadata only, and so is cipher
+	fixed   int64         // its size in bytes, or luks2.Dynamic
+	sector  int64         // bytes
+	tweak   uint64        // what is added to the numbers of sectors
+	header  *luks1.Header // nil for version 2
+	header2 *luks2.Header // nil for version 1
+	volume  *luks1.Volume // nil if opened for metadata only, and so is cipher, or for version 2
 	cipher  *sectors.Cipher
 	slots   sync.Mutex // guards the key slots of header
 	// partial is held for writing while sectors are read, changed in part and written back,
@@ -92,7 +97,7 @@ var (
 
 // Open opens the volume in r.File with the passphrase of the secret.
 func Open(ctx context.Context, r blockdev.OpenRequest) (*Image, error) {
-	im := &Image{name: r.Filename, file: r.File, head: r.File}
+	im := &Image{name: r.Filename, file: r.File, head: r.File, fixed: luks2.Dynamic, sector: sectorSize}
 	if r.OpenChild != nil {
 		head, err := r.OpenChild(ctx, headerChild)
 		if err != nil {
@@ -120,13 +125,33 @@ func (im *Image) readHeader() error {
 			return err
 		}
 	}
+	if !luks1.Probe(b) && luks2.Found(im.head, im.head.Size()) {
+		return im.readHeader2()
+	}
 	var err error
 	if im.header, err = luks1.Parse(b, im.name, im.head != im.file); err != nil {
 		return err
 	}
 	im.payload = im.header.Payload
+	return im.checkPayload()
+}
+
+func (im *Image) readHeader2() error {
+	var err error
+	if im.header2, err = luks2.Read(im.head, im.head.Size(), im.name, im.head != im.file); err != nil {
+		return err
+	}
+	s := im.header2.Segment
+	im.payload, im.fixed, im.sector, im.tweak = s.Offset, s.Size, s.SectorSize, s.Tweak
+	return im.checkPayload()
+}
+
+func (im *Image) checkPayload() error {
 	if im.payload > im.file.Size() {
 		return blockdev.Errorf(blockdev.ErrCorrupt, "open", im.name, "LUKS payload, at %d, is not in the file", im.payload)
+	}
+	if im.fixed > im.file.Size()-im.payload {
+		return blockdev.Errorf(blockdev.ErrCorrupt, "open", im.name, "LUKS2 segment, %d bytes at %d, is not in the file", im.fixed, im.payload)
 	}
 	return nil
 }
@@ -135,6 +160,10 @@ func (im *Image) readHeader() error {
 func (im *Image) unlock(ctx context.Context, o blockdev.Values) error {
 	passphrase, err := luks1.Passphrase(o, "", "open", im.name)
 	if err != nil {
+		return err
+	}
+	if im.header2 != nil {
+		im.cipher, err = im.header2.Unlock(ctx, passphrase, im.head, im.name)
 		return err
 	}
 	if im.volume, err = im.header.Unlock(ctx, passphrase, im.head, im.name); err != nil {
@@ -146,7 +175,10 @@ func (im *Image) unlock(ctx context.Context, o blockdev.Values) error {
 
 // Size is that of the disk.
 func (im *Image) Size() int64 {
-	return max(0, im.file.Size()-im.payload) / sectorSize * sectorSize
+	if im.fixed != luks2.Dynamic {
+		return im.fixed
+	}
+	return max(0, im.file.Size()-im.payload) / im.sector * im.sector
 }
 
 // Map says of all bytes that they are to be read here: they are encrypted.
@@ -179,7 +211,7 @@ func (im *Image) ReadOpaque(p []byte, off int64) error {
 		return err
 	}
 	return im.eachPiece(p, off, func(p []byte, off int64) error {
-		if isWhole(p, off) {
+		if im.isWhole(p, off) {
 			return im.readSectors(p, off)
 		}
 		b, in, done := im.borrow(p, off)
@@ -195,7 +227,7 @@ func (im *Image) ReadOpaque(p []byte, off int64) error {
 // eachPiece calls f with pieces that, rounded to sectors, fit in a buffer.
 func (im *Image) eachPiece(p []byte, off int64, f func(p []byte, off int64) error) error {
 	for len(p) > 0 {
-		n := min(int64(len(p)), maxPiece-off%sectorSize)
+		n := min(int64(len(p)), maxPiece-off%im.sector)
 		if err := f(p[:n], off); err != nil {
 			return err
 		}
@@ -204,21 +236,27 @@ func (im *Image) eachPiece(p []byte, off int64, f func(p []byte, off int64) erro
 	return nil
 }
 
-func isWhole(p []byte, off int64) bool { return off%sectorSize == 0 && len(p)%sectorSize == 0 }
+func (im *Image) isWhole(p []byte, off int64) bool {
+	return off%im.sector == 0 && int64(len(p))%im.sector == 0
+}
 
 // borrow is a buffer for the sectors that p at off is in. in is where p begins in it.
 func (im *Image) borrow(p []byte, off int64) (b []byte, in int64, done func()) {
 	buf := im.pieces.Get().(*[]byte)
-	in = off % sectorSize
-	n := (in + int64(len(p)) + sectorSize - 1) / sectorSize * sectorSize
+	in = off % im.sector
+	n := (in + int64(len(p)) + im.sector - 1) / im.sector * im.sector
 	return (*buf)[:n], in, func() { im.pieces.Put(buf) }
 }
+
+// number is what the initial vector of the sector at off is made of: it counts 512 bytes,
+// however large sectors are.
+func (im *Image) number(off int64) uint64 { return im.tweak + uint64(off/sectors.Size) }
 
 func (im *Image) readSectors(p []byte, off int64) error {
 	if _, err := im.file.ReadAt(p, im.payload+off); err != nil {
 		return err
 	}
-	im.cipher.Decrypt(p, uint64(off/sectorSize))
+	im.cipher.Decrypt(p, im.number(off))
 	return nil
 }
 
@@ -240,7 +278,7 @@ func (im *Image) writePiece(p []byte, off int64) error {
 	b, in, done := im.borrow(p, off)
 	defer done()
 	start := off - in
-	if isWhole(p, off) {
+	if im.isWhole(p, off) {
 		im.partial.RLock()
 		defer im.partial.RUnlock()
 	} else {
@@ -251,23 +289,26 @@ func (im *Image) writePiece(p []byte, off int64) error {
 		}
 	}
 	copy(b[in:], p)
-	im.cipher.Encrypt(b, uint64(start/sectorSize))
+	im.cipher.Encrypt(b, im.number(start))
 	_, err := im.file.WriteAt(b, im.payload+start)
 	return err
 }
 
 // readEdges reads the first and the last sector of a piece.
 func (im *Image) readEdges(b []byte, start int64) error {
-	if err := im.readSectors(b[:sectorSize], start); err != nil || len(b) == sectorSize {
+	last := int64(len(b)) - im.sector
+	if err := im.readSectors(b[:im.sector], start); err != nil || last == 0 {
 		return err
 	}
-	last := int64(len(b) - sectorSize)
 	return im.readSectors(b[last:], start+last)
 }
 
 // Resize changes the length of the file.
 func (im *Image) Resize(size int64, o blockdev.ResizeOptions) error {
-	size = (size + sectorSize - 1) / sectorSize * sectorSize
+	if im.fixed != luks2.Dynamic {
+		return blockdev.Errorf(blockdev.ErrNotSupported, "resize", im.name, "LUKS2 segment has a fixed size")
+	}
+	size = (size + im.sector - 1) / im.sector * im.sector
 	if size > blockdev.MaxSize-im.payload {
 		return blockdev.Errorf(blockdev.ErrLimit, "resize", im.name, "The requested file size is too large")
 	}

@@ -324,7 +324,7 @@ const (
 
 var damages = []formattest.Damage{
 	{Name: "magic", Do: setText(0, "X"), Kind: blockdev.ErrFormat, Text: "Volume is not in LUKS format"},
-	{Name: "version", Do: setText(6, "\x00\x02"), Kind: blockdev.ErrNotSupported, Text: "LUKS version 2 is not supported"},
+	{Name: "version", Do: setText(6, "\x00\x03"), Kind: blockdev.ErrNotSupported, Text: "LUKS version 3 is not supported"},
 	{Name: "cipher endless", Do: setText(cipherName, strings.Repeat("a", 32)), Kind: blockdev.ErrCorrupt, Text: "LUKS header cipher name is not NUL terminated"},
 	{Name: "mode endless", Do: setText(cipherMode, strings.Repeat("a", 32)), Kind: blockdev.ErrCorrupt, Text: "LUKS header cipher mode is not NUL terminated"},
 	{Name: "hash endless", Do: setText(hashSpec, strings.Repeat("a", 32)), Kind: blockdev.ErrCorrupt, Text: "LUKS header hash spec is not NUL terminated"},

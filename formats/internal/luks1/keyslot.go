@@ -43,7 +43,7 @@ func (h *Header) tryslot(ctx context.Context, i int, passphrase []byte, r io.Rea
 		return nil, err
 	}
 	c.Decrypt(material, 0)
-	key := merge(material[:h.KeySize*stripes], stripes, sectors.Hashes[h.Hash])
+	key := Merge(material[:h.KeySize*stripes], stripes, sectors.Hashes[h.Hash])
 	digest, err := h.digestOf(key)
 	if err != nil || subtle.ConstantTimeCompare(digest, h.digest[:]) == 0 {
 		return nil, err

@@ -24,8 +24,8 @@ func split(key []byte, stripes int, newHash func() hash.Hash) []byte {
 	return out
 }
 
-// merge is the reverse.
-func merge(material []byte, stripes int, newHash func() hash.Hash) []byte {
+// Merge is the reverse: the key, of stripes that it was spread over. LUKS2 has the same.
+func Merge(material []byte, stripes int, newHash func() hash.Hash) []byte {
 	n := len(material) / stripes
 	d := make([]byte, n)
 	for i := range stripes - 1 {
