@@ -169,6 +169,9 @@ func newImage(r blockdev.OpenRequest, hdr *header, o openOptions) *Image {
 // loadTables reads the tables that are held in memory as a whole.
 func (im *Image) loadTables() error {
 	h := im.hdr
+	if err := im.checkTablesInFile(); err != nil {
+		return err
+	}
 	im.raise(blockdev.EventReftableLoad)
 	refs, err := im.readEntries(h.refTableOffset, int64(h.refTableClusters)*im.clusterSize/8)
 	if err != nil {
@@ -184,6 +187,24 @@ func (im *Image) loadTables() error {
 		return err
 	}
 	return im.openBitmaps()
+}
+
+// maxTableBeyond is how long a table may be that the file does not hold: what is missing is
+// taken for empty, as QEMU does, but not much memory is taken for it.
+const maxTableBeyond = 1 << 20
+
+// checkTablesInFile refuses long tables that the file ends before. A check makes such a
+// refcount table anew.
+func (im *Image) checkTablesInFile() error {
+	h := im.hdr
+	beyond := func(off, n int64) bool { return n > maxTableBeyond && off+n > im.file.Size()+im.clusterSize }
+	if n := int64(h.l1Size) * 8; beyond(h.l1Offset, n) {
+		return headerError(im.name, offL1Size, "L1 table of %d bytes at %#x is beyond the end of the file at %#x", n, h.l1Offset, im.file.Size())
+	}
+	if n := int64(h.refTableClusters) * im.clusterSize; !im.mode.Check && beyond(h.refTableOffset, n) {
+		return headerError(im.name, offRefTableClusters, "Refcount table of %d bytes at %#x is beyond the end of the file at %#x", n, h.refTableOffset, im.file.Size())
+	}
+	return nil
 }
 
 // readEntries reads a table of n 8-byte entries, whose size the header's check limits. What
