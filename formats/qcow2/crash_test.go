@@ -287,6 +287,46 @@ func verifyCrash(t *testing.T, m *blocktest.Memory, list []moment, durable, vers
 		}
 	}
 	verifyContents(t, im, list[first:last+1])
+	if version == 2 {
+		verifyFlagsDoNoHarm(t, m)
+	}
+}
+
+// verifyFlagsDoNoHarm: no copied flag lets a write reach what a snapshot refers to.
+func verifyFlagsDoNoHarm(t *testing.T, m *blocktest.Memory) {
+	t.Helper()
+	im := open(t, m.Clone(), writable)
+	snaps, err := im.Snapshots()
+	if err != nil {
+		t.Fatal(err)
+	}
+	contents := func() [][]byte {
+		var out [][]byte
+		for _, s := range snaps {
+			n, err := im.OpenSnapshot(s.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := make([]byte, n.Size())
+			if _, err := n.ReadAt(p, 0); err != nil {
+				t.Fatal(err)
+			}
+			if err := n.Close(); err != nil {
+				t.Fatal(err)
+			}
+			out = append(out, p)
+		}
+		return out
+	}
+	before := contents()
+	if _, err := im.WriteAt(bytes.Repeat([]byte{0xa5}, int(im.Size())), 0); err != nil {
+		t.Fatal(err)
+	}
+	for i, p := range contents() {
+		if !bytes.Equal(p, before[i]) {
+			t.Errorf("a write changed snapshot %s", snaps[i].ID)
+		}
+	}
 }
 
 // verifyContents: every byte has a value that it had in one of the moments, and the
