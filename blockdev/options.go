@@ -59,6 +59,7 @@ const (
 	OptString OptionType = iota
 	OptBool              // on, off
 	OptInt               // an unsigned number
+	OptSigned            // a number that may be negative
 	OptSize              // a number of bytes, with suffix
 	OptEnum              // one of Option.Enum
 	OptTree              // Options: all that is below the name, as it was given
@@ -140,9 +141,9 @@ func (o Option) parse(s string) (any, error) {
 			return false, nil
 		}
 		return nil, Errorf(ErrInvalid, "", "", "Parameter '%s' expects 'on' or 'off'", o.Name)
-	case OptInt:
+	case OptInt, OptSigned:
 		n, err := strconv.ParseInt(s, 0, 64)
-		if err != nil || n < 0 {
+		if err != nil || n < 0 && o.Type == OptInt {
 			return nil, Errorf(ErrInvalid, "", "", "Parameter '%s' expects a number", o.Name)
 		}
 		return n, nil

@@ -28,7 +28,7 @@ func optionTypeName(t blockdev.OptionType) string {
 	switch t {
 	case blockdev.OptBool:
 		return "bool (on/off)"
-	case blockdev.OptInt:
+	case blockdev.OptInt, blockdev.OptSigned:
 		return "num"
 	case blockdev.OptSize:
 		return "size"

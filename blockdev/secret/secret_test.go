@@ -58,10 +58,10 @@ func TestDefineRefuses(t *testing.T) {
 		"secret,id=x":                      "Either 'file' or 'data' must be provided",
 		"secret,id=x,data=a,file=b":        "'file' and 'data' are mutually exclusive",
 		"secret,id=x,data=a,format=hex":    "Parameter 'format' does not accept value 'hex'",
-		"secret,id=x,data=!,format=base64": "Base64 data '!' is not valid",
+		"secret,id=x,data=!,format=base64": "Base64 data contains invalid characters",
 		"secret,id=x,file=/no/such/file":   "Unable to read /no/such/file: No such file or directory",
 		"secret,id=taken,data=x":           "attempt to add duplicate property 'taken' to object (type 'container')",
-		"secret,id=x,data=a,keyid=other":   "secrets that are encrypted with another are not supported",
+		"secret,id=x,data=a,keyid=other":   "No secret with id 'other'",
 	} {
 		if err := Define(parse(option)); blockdev.Message(err) != want {
 			t.Errorf("%s: %q, want %q", option, blockdev.Message(err), want)

@@ -47,6 +47,7 @@ func TestAmend(t *testing.T) {
 		{o: blockdev.Options{"state": "active", "new-secret": "none"}, want: "No secret with id 'none'"},
 		{o: blockdev.Options{"state": "active", "new-secret": "wrong", "old-secret": "test"}, want: "'old-secret' must not be given when activating keyslots"},
 		{o: blockdev.Options{"state": "active", "new-secret": "wrong", "keyslot": "8"}, want: "Invalid keyslot 8 specified, must be between 0 and 7"},
+		{o: blockdev.Options{"state": "active", "new-secret": "wrong", "keyslot": "-1"}, want: "Invalid keyslot -1 specified, must be between 0 and 7"},
 		{o: blockdev.Options{"state": "active", "new-secret": "wrong", "keyslot": "0"}, want: "Refusing to overwrite active keyslot 0 - please erase it first"},
 		{o: blockdev.Options{"state": "inactive", "keyslot": "0"},
 			want: "Attempt to erase the only active keyslot 0 which will erase all the data in the image irreversibly - refusing operation"},

@@ -70,7 +70,7 @@ func (a *Amendment) refuse(format string, args ...any) error {
 // slot that it does not name as it was, and at no time a volume without a key that had one.
 func (v *Volume) Amend(ctx context.Context, a *Amendment, force bool, st Storage) error {
 	if a.keyslot != nil && (*a.keyslot < 0 || *a.keyslot >= slotCount) {
-		return a.refuse("Invalid keyslot %d specified, must be between 0 and %d", uint32(*a.keyslot), slotCount-1)
+		return a.refuse("Invalid keyslot %d specified, must be between 0 and %d", int32(*a.keyslot), slotCount-1)
 	}
 	if a.state == stateActive {
 		return v.activate(a, force, st)

@@ -48,7 +48,7 @@ func CreateTable(prefix string) blockdev.OptionTable {
 func AmendTable(prefix string) blockdev.OptionTable {
 	return blockdev.OptionTable{
 		{Name: prefix + optState, Type: blockdev.OptString, Help: "Select new state of affected keyslots (active/inactive)"},
-		{Name: prefix + optKeyslot, Type: blockdev.OptInt, Help: "Select a single keyslot to modify explicitly"},
+		{Name: prefix + optKeyslot, Type: blockdev.OptSigned, Help: "Select a single keyslot to modify explicitly"},
 		{Name: prefix + optOldSecret, Type: blockdev.OptString, Help: "Select all keyslots that match this password"},
 		{Name: prefix + optNewSecret, Type: blockdev.OptString, Help: "New secret to set in the matching keyslots. Empty string to erase"},
 		{Name: prefix + optIterTime, Type: blockdev.OptInt, Help: "Time to spend in PBKDF in milliseconds"},
