@@ -41,7 +41,7 @@ func TestOtherReadersReadTheSame(t *testing.T) {
 			if _, err := im.ReadAt(want, 0); err != nil {
 				t.Fatal(err)
 			}
-			if got := peer.Run(t, "7z", "e", "-so", image); got != string(want) {
+			if got := peer.Run(t, peer.SevenZip(t), "e", "-so", image); got != string(want) {
 				t.Errorf("7z reads something else")
 			}
 			if name == "ulmo.dmg" || name == "ulfo.dmg" {

@@ -147,13 +147,13 @@ func TestSnapshotsNameTheFileBelow(t *testing.T) {
 
 // TestSevenZipKnowsSnapshots: it does not read them, but shows what it knows of them.
 func TestSevenZipKnowsSnapshots(t *testing.T) {
-	peer.Need(t, "7zz")
+	peer.SevenZip(t)
 	s := snapshots(t)
 	path := filepath.Join(t.TempDir(), "image.vdi")
 	if err := os.WriteFile(path, s[1], 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, _ := exec.Command("7zz", "l", path).Output() // it fails, as it cannot read them
+	out, _ := exec.Command(peer.SevenZip(t), "l", path).Output() // it fails, as it cannot read them
 	ref := openImage(t, s[1]).(blockdev.Backed).BackingReference()
 	link := "Link   : " + strings.TrimSuffix(ref.Name, ".vdi")
 	if !strings.Contains(string(out), "Method = Diff") || !strings.Contains(string(out), link) {

@@ -39,7 +39,7 @@ func TestImagesMadeByQEMU(t *testing.T) { formattest.RunGolden(t, "vdi") }
 
 // TestSevenZipReads has 7-Zip unpack the disk that we wrote.
 func TestSevenZipReads(t *testing.T) {
-	peer.Need(t, "7zz")
+	peer.SevenZip(t)
 	path := filepath.Join(t.TempDir(), "image.vdi")
 	g := &blockdev.Graph{}
 	ctx := context.Background()
@@ -58,7 +58,7 @@ func TestSevenZipReads(t *testing.T) {
 	if err := v.Unref(); err != nil {
 		t.Fatal(err)
 	}
-	if got := peer.Run(t, "7zz", "e", "-tVDI", "-so", path); got != string(want) {
+	if got := peer.Run(t, peer.SevenZip(t), "e", "-tVDI", "-so", path); got != string(want) {
 		t.Errorf("7-Zip unpacks %d bytes, other than the %d of the disk", len(got), len(want))
 	}
 }

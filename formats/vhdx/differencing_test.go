@@ -107,7 +107,7 @@ func TestDifferencingImageIsOverItsParent(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := peer.Run(t, "7zz", "e", "-tVHDX", "-so", filepath.Join(dir, "child.vhdx")); got != string(want) {
+	if got := peer.Run(t, peer.SevenZip(t), "e", "-tVHDX", "-so", filepath.Join(dir, "child.vhdx")); got != string(want) {
 		t.Errorf("7-Zip unpacks %d bytes, other than the %d of the disk", len(got), len(want))
 	}
 }

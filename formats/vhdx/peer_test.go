@@ -19,7 +19,8 @@ func TestWithQEMU(t *testing.T) {
 }
 
 func TestToolsSayAsQEMUs(t *testing.T) {
-	peer.Need(t, "vhdiinfo", "7z")
+	peer.Need(t, "vhdiinfo")
+	peer.SevenZip(t)
 	formattest.RunTools(t, formattest.Tools{
 		Driver:  "vhdx",
 		Options: []string{"", "block_size=1M", "subformat=fixed", "block_state_zero=off,log_size=2M"},
@@ -35,7 +36,7 @@ func readByOthers(t *testing.T, image string, want []byte) {
 	if out := peer.Run(t, "vhdiinfo", image); !strings.Contains(out, "VHDX (version 2)") {
 		t.Errorf("vhdiinfo: %s", out)
 	}
-	got, err := exec.Command("7z", "e", "-so", "-tvhdx", image).Output()
+	got, err := exec.Command(peer.SevenZip(t), "e", "-so", "-tvhdx", image).Output()
 	if err != nil || !bytes.Equal(got, want) {
 		t.Errorf("7z extracts something else: %v", err)
 	}

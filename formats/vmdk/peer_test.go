@@ -18,7 +18,8 @@ func TestWithQEMU(t *testing.T) {
 }
 
 func TestToolsSayAsQEMUs(t *testing.T) {
-	peer.Need(t, "vmdkinfo", "7z")
+	peer.Need(t, "vmdkinfo")
+	peer.SevenZip(t)
 	formattest.RunTools(t, formattest.Tools{
 		Driver: "vmdk",
 		Options: []string{"", "zeroed_grain=on,adapter_type=buslogic", "hwversion=7,toolsversion=9",
@@ -41,7 +42,7 @@ func readByOthers(t *testing.T, image string, want []byte) {
 	if strings.HasPrefix(info[1], "Stream") {
 		return // 7-Zip wants a footer, QEMU's images have none either
 	}
-	got, err := exec.Command("7z", "e", "-so", "-tvmdk", image).Output()
+	got, err := exec.Command(peer.SevenZip(t), "e", "-so", "-tvmdk", image).Output()
 	if err != nil || !bytes.Equal(got, want) {
 		t.Errorf("7z extracts something else: %v, %d bytes", err, len(got))
 	}

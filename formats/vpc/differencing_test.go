@@ -100,7 +100,7 @@ func TestDifferencingImageIsOverItsParent(t *testing.T) {
 // known that it takes what follows a sector of the image for the image's.)
 func othersRead(t *testing.T, image, parent, want []byte) {
 	t.Helper()
-	peer.Need(t, "7zz", "vhdiinfo")
+	peer.Need(t, "vhdiinfo")
 	dir := t.TempDir()
 	child, base := filepath.Join(dir, "child.vhd"), filepath.Join(dir, "base.vhd")
 	for name, b := range map[string][]byte{child: image, base: parent} {
@@ -109,7 +109,7 @@ func othersRead(t *testing.T, image, parent, want []byte) {
 		}
 	}
 	// 7-Zip looks for the parent beside the image.
-	if got := peer.Run(t, "7zz", "e", "-tVHD", "-so", child); got != string(want) {
+	if got := peer.Run(t, peer.SevenZip(t), "e", "-tVHD", "-so", child); got != string(want) {
 		t.Errorf("7-Zip unpacks %d bytes, other than the %d of the disk", len(got), len(want))
 	}
 	out := peer.Run(t, "vhdiinfo", child)

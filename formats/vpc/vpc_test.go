@@ -106,7 +106,7 @@ func TestVHDInfoAgrees(t *testing.T) {
 
 // TestSevenZipReads has 7-Zip unpack the disk that we wrote.
 func TestSevenZipReads(t *testing.T) {
-	peer.Need(t, "7zz")
+	peer.SevenZip(t)
 	dir := t.TempDir()
 	path := filepath.Join(dir, "image.vhd")
 	g := &blockdev.Graph{}
@@ -126,7 +126,7 @@ func TestSevenZipReads(t *testing.T) {
 	if err := v.Unref(); err != nil {
 		t.Fatal(err)
 	}
-	got := peer.Run(t, "7zz", "e", "-tVHD", "-so", path)
+	got := peer.Run(t, peer.SevenZip(t), "e", "-tVHD", "-so", path)
 	if got != string(want) {
 		t.Errorf("7-Zip unpacks %d bytes, other than the %d of the disk", len(got), len(want))
 	}

@@ -20,6 +20,19 @@ func Need(t testing.TB, programs ...string) {
 	}
 }
 
+// SevenZip is Need for 7-Zip, and returns the name of its program: "7zz", or "7z" where an
+// older package brings that alone.
+func SevenZip(t testing.TB) string {
+	t.Helper()
+	for _, p := range []string{"7zz", "7z"} {
+		if _, err := exec.LookPath(p); err == nil {
+			return p
+		}
+	}
+	missing(t, "7zz")
+	return ""
+}
+
 // NeedFile is Need for a file that a package installs, such as firmware. It returns the
 // first path that exists.
 func NeedFile(t testing.TB, paths ...string) string {
