@@ -21,6 +21,11 @@ type Sender struct {
 	senders atomic.Int32 // goroutines that want mu, or have it
 }
 
+// buffersWriter is a connection that writes all parts at once, as the net package's own do.
+type buffersWriter interface {
+	WriteBuffers(parts [][]byte) error
+}
+
 // NewSender makes a sender whose every wait for the other end may take timeout, 0 for any
 // time.
 func NewSender(nc net.Conn, timeout time.Duration) *Sender {
@@ -84,6 +89,9 @@ func (s *Sender) send(head, data []byte, last bool) error {
 		return err
 	}
 	parts := net.Buffers{head, data}
+	if v, ok := s.nc.(buffersWriter); ok {
+		return v.WriteBuffers(parts)
+	}
 	_, err := parts.WriteTo(s.nc)
 	return err
 }

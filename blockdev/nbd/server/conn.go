@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,6 +19,8 @@ const readBuffer = 32 << 10
 // conn is one client.
 type conn struct {
 	server  *Server
+	owned   bool       // nobody but the server has the socket
+	mu      sync.Mutex // guards socket, for those on other goroutines
 	socket  net.Conn
 	nc      net.Conn // socket, or TLS over it once that was started
 	r       *bufio.Reader
@@ -31,12 +34,13 @@ type conn struct {
 	secure   bool
 	noZeroes bool
 
-	crew crew
-	out  *protocol.Sender
+	hasThread bool // counts in the server's threads
+	crew      crew
+	out       *protocol.Sender
 }
 
-func newConn(s *Server, nc net.Conn) *conn {
-	c := &conn{server: s, socket: nc, ended: make(chan struct{})}
+func newConn(s *Server, nc net.Conn, owned bool) *conn {
+	c := &conn{server: s, owned: owned, socket: nc, ended: make(chan struct{})}
 	c.use(nc)
 	return c
 }
@@ -51,7 +55,35 @@ func (c *conn) use(nc net.Conn) {
 // close ends the connection; requests that were begun go on without an answer.
 func (c *conn) close() {
 	c.closing.Store(true)
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	_ = c.socket.Close() // not through TLS, which would wait for the peer
+}
+
+// block has the socket block its thread from here on, if few others do. A client that has
+// sent more already stays with the buffer that has it.
+func (c *conn) block() error {
+	if !c.owned || c.nc != c.socket || c.r.Buffered() > 0 {
+		return nil
+	}
+	select {
+	case c.server.threads <- struct{}{}:
+		c.hasThread = true
+	default:
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closing.Load() {
+		return net.ErrClosed
+	}
+	socket, err := blocking(c.socket, c.server.o.IOTimeout)
+	if err != nil {
+		return err
+	}
+	c.socket = socket
+	c.use(socket)
+	return nil
 }
 
 // run serves the client from its first byte to its last.
@@ -64,7 +96,7 @@ func (c *conn) run() {
 		err = c.handshake()
 	}
 	if err == nil && c.export != nil {
-		if err = c.nc.SetDeadline(time.Time{}); err == nil {
+		if err = errors.Join(c.nc.SetDeadline(time.Time{}), c.block()); err == nil {
 			err = c.transmit()
 		}
 	}

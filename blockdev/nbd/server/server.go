@@ -29,6 +29,8 @@ const (
 	// MaxBitmaps is how many dirty bitmaps an export offers: with the two other contexts as
 	// many as a connection can select.
 	MaxBitmaps = protocol.MaxContexts - int(firstBitmapID)
+	// maxThreads is how many connections may each keep a thread of the system waiting.
+	maxThreads = 32
 	// MaxExports is how many exports one server has; OptList answers with all of them.
 	MaxExports = 4096
 )
@@ -80,6 +82,8 @@ type Export struct {
 type Server struct {
 	o     Options
 	slots chan struct{} // one per connection
+	// threads has one for each connection whose socket blocks its thread.
+	threads chan struct{}
 
 	mu        sync.Mutex
 	exports   []*Export // by name
@@ -101,7 +105,7 @@ func New(o Options) *Server {
 		o.IOTimeout = defaultIOTimeout
 	}
 	return &Server{
-		o: o, slots: make(chan struct{}, o.MaxConnections),
+		o: o, slots: make(chan struct{}, o.MaxConnections), threads: make(chan struct{}, maxThreads),
 		conns: map[*conn]struct{}{}, listeners: map[net.Listener]struct{}{},
 	}
 }
@@ -260,7 +264,7 @@ func (s *Server) isClosed() bool {
 
 // start serves an accepted connection, whose slot is taken, on goroutines of its own.
 func (s *Server) start(nc net.Conn) {
-	c := newConn(s, nc)
+	c := newConn(s, nc, true)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -279,7 +283,7 @@ func (s *Server) ServeConn(ctx context.Context, nc net.Conn) error {
 	case <-ctx.Done():
 		return errors.Join(context.Cause(ctx), nc.Close())
 	}
-	c := newConn(s, nc)
+	c := newConn(s, nc, false)
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
@@ -301,6 +305,9 @@ func (s *Server) ended(c *conn) {
 	active := len(s.conns)
 	s.mu.Unlock()
 	<-s.slots
+	if c.hasThread {
+		<-s.threads
+	}
 	if c.export != nil && s.o.Disconnected != nil {
 		s.o.Disconnected(active)
 	}
