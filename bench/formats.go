@@ -55,6 +55,7 @@ func (b *bench) formatRows() []row {
 			b.formatRow("convert raw to "+name, b.needRaw(raw), to),
 			b.formatRow("convert "+name+" to raw", b.needMade(raw, image, slices.Concat([]string{"qemu-img", "convert"}, to, []string{image})), []string{"-f", f.driver, "-O", "raw", image}))
 	}
+	rows = append(rows, b.encryptedRows(raw)...)
 	for _, f := range readFormats {
 		image := filepath.Join(b.dir, "in-"+f.driver)
 		rows = append(rows, b.formatRow("convert "+f.driver+" to raw", b.needMade(raw, image, f.create(raw, image)),
