@@ -26,9 +26,10 @@ type CopyOptions struct {
 	InOrder bool
 	// RateLimit is how many bytes of data may be copied in a second, 0 for any number.
 	RateLimit int64
-	// Salvage goes on with zeroes where a sector cannot be read, and is told of each; nil
-	// stops at the first.
-	Salvage func(off int64, err error)
+	// Salvage goes on with zeroes where a sector cannot be read, and with reading where its
+	// status is not known. It gets the [Error] of each; nil stops at the first. One
+	// request follows the other then. With DataProgress it is told of a status twice.
+	Salvage func(err error)
 	// Progress is called with the bytes of the source done so far, or with DataProgress
 	// only those that hold data; the source is mapped once more to know how many.
 	Progress     func(done, total int64)
@@ -47,7 +48,7 @@ func Copy(ctx context.Context, dst, src Node, o CopyOptions) error {
 	if err != nil {
 		return err
 	}
-	if o.Progress != nil && o.DataProgress {
+	if (o.Progress != nil || o.Salvage != nil) && o.DataProgress {
 		if err := c.countData(ctx); err != nil {
 			return err
 		}
@@ -55,10 +56,20 @@ func Copy(ctx context.Context, dst, src Node, o CopyOptions) error {
 	group, ctx := errgroup.WithContext(ctx)
 	c.turn = newTurnstile(ctx)
 	c.pace = pace{limit: o.RateLimit, start: time.Now()}
+	if o.Salvage != nil {
+		return c.plan(ctx, func(p copyPiece) error { return c.workOn(ctx, p) })
+	}
 	pieces := make(chan copyPiece)
 	group.Go(func() error {
 		defer close(pieces)
-		return c.plan(ctx, pieces)
+		return c.plan(ctx, func(p copyPiece) error {
+			select {
+			case pieces <- p:
+				return nil
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		})
 	})
 	for range c.o.Workers {
 		group.Go(func() error { return c.work(ctx, pieces) })
@@ -144,9 +155,9 @@ func (c *copier) countData(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		s, err := BlockStatus(c.src, off, min(c.total-off, statusWindow), c.o.Base)
+		s, err := c.status(off)
 		if err != nil {
-			return copyError(OpCopyMap, off, err)
+			return err
 		}
 		if carriesData(s) {
 			c.doneTotal += s.Len
@@ -157,12 +168,15 @@ func (c *copier) countData(ctx context.Context) error {
 }
 
 // plan walks the source and hands out pieces.
-func (c *copier) plan(ctx context.Context, pieces chan<- copyPiece) error {
+func (c *copier) plan(ctx context.Context, hand func(copyPiece) error) error {
 	seq := int64(0)
 	for off := int64(0); off < c.total; {
-		s, err := BlockStatus(c.src, off, min(c.total-off, statusWindow), c.o.Base)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		s, err := c.status(off)
 		if err != nil {
-			return copyError(OpCopyMap, off, err)
+			return err
 		}
 		end := off + s.Len
 		for off < end {
@@ -172,10 +186,8 @@ func (c *copier) plan(ctx context.Context, pieces chan<- copyPiece) error {
 			if s.Kind == ExtentData {
 				s.Host += p.status.Len
 			}
-			select {
-			case pieces <- p:
-			case <-ctx.Done():
-				return context.Cause(ctx)
+			if err := hand(p); err != nil {
+				return err
 			}
 			off += p.status.Len
 		}
@@ -210,19 +222,23 @@ func carriesData(s Status) bool {
 // work does pieces until there are no more.
 func (c *copier) work(ctx context.Context, pieces <-chan copyPiece) error {
 	for p := range pieces {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if carriesData(p.status) {
-			if err := c.pace.wait(ctx, p.status.Len); err != nil {
-				return err
-			}
-		}
-		if err := c.do(p); err != nil {
+		if err := c.workOn(ctx, p); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (c *copier) workOn(ctx context.Context, p copyPiece) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if carriesData(p.status) {
+		if err := c.pace.wait(ctx, p.status.Len); err != nil {
+			return err
+		}
+	}
+	return c.do(p)
 }
 
 func (c *copier) progress(p copyPiece) {

@@ -33,20 +33,3 @@ func (p *pace) wait(ctx context.Context, n int64) error {
 		return context.Cause(ctx)
 	}
 }
-
-// salvageUnit is what is given up where it cannot be read: a sector.
-const salvageUnit = 512
-
-// salvage reads what can be read of a piece, and leaves zeroes elsewhere.
-func (c *copier) salvage(buf []byte, off int64) {
-	for len(buf) > 0 {
-		n := min(len(buf), salvageUnit)
-		if _, err := c.src.ReadAt(buf[:n], off); err != nil {
-			clear(buf[:n])
-			c.mu.Lock()
-			c.o.Salvage(off, err)
-			c.mu.Unlock()
-		}
-		buf, off = buf[n:], off+int64(n)
-	}
-}

@@ -41,9 +41,9 @@ type ConvertOptions struct {
 	OutOfOrder bool
 	// RateLimit is how many bytes of data may be copied in a second, 0 for any number.
 	RateLimit int64
-	// Salvage goes on with zeroes where a sector cannot be read, and is told of each; nil
-	// stops at the first.
-	Salvage func(off int64, err error)
+	// Salvage goes on with zeroes where a sector cannot be read, and is told of each as
+	// [blockdev.CopyOptions] says; nil stops at the first.
+	Salvage func(err error)
 	// Progress is called with the bytes of the sources done so far: of their data, or with
 	// Dense or CoarseProgress all, which saves counting the data first.
 	Progress       func(done, total int64)
@@ -262,7 +262,7 @@ func (c *conversion) fill(ctx context.Context) (err error) {
 		TargetIsZero: c.o.TargetIsZero || !c.o.Existing && dst.Backing() == nil && blockdev.IsZeroWhenNew(dst.Node),
 		InOrder:      !c.o.OutOfOrder,
 		Progress:     c.o.Progress,
-		DataProgress: !c.o.Dense && !c.o.CoarseProgress,
+		DataProgress: !c.o.Dense && (!c.o.CoarseProgress || c.o.Salvage != nil),
 		ChunkSize:    convertChunk,
 		Compress:     c.o.Compress,
 		RateLimit:    c.o.RateLimit,

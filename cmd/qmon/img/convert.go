@@ -146,11 +146,17 @@ func runConvert(t *tool, args []string) (int, error) {
 }
 
 // salvaged tells of each place that could not be read, unless that is not wanted.
-func (t *tool) salvaged(quiet bool) func(off int64, err error) {
-	return func(off int64, err error) {
-		if !quiet {
-			t.warn(fmt.Sprintf("warning: error while reading offset %d: %s\n", off, blockdev.Message(err)))
+func (t *tool) salvaged(quiet bool) func(error) {
+	return func(err error) {
+		var e *blockdev.Error
+		if quiet || !errors.As(err, &e) {
+			return
 		}
+		what := "reading"
+		if e.Op == blockdev.OpCopyMap {
+			what = "reading block status at"
+		}
+		t.warn(fmt.Sprintf("warning: error while %s offset %d: %s\n", what, e.Offset, blockdev.Message(err)))
 	}
 }
 
