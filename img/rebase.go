@@ -153,12 +153,7 @@ func (r *rebaser) keep(off, n int64) error {
 		if bytes.Equal(before[at:end], after[at:end]) {
 			continue
 		}
-		if blockdev.IsZero(before[at:end]) {
-			err = blockdev.WriteZeroes(r.top, off+at, end-at, blockdev.ZeroMayUnmap)
-		} else {
-			_, err = r.top.WriteAt(before[at:end], off+at)
-		}
-		if err != nil {
+		if _, err = r.top.WriteAt(before[at:end], off+at); err != nil {
 			return err
 		}
 	}
