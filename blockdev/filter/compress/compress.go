@@ -2,8 +2,8 @@
 //
 //	write --> [compress] --whole clusters--> image.WriteCompressed
 //
-// What is not a whole cluster, or goes where there is something already, is written as it
-// is by the image.
+// A part of a cluster is made a whole one with what the image reads around it. What goes
+// where the image has something already is written as it is.
 package compress
 
 import (
@@ -11,6 +11,7 @@ import (
 
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/blockdev/filter"
+	"github.com/qmon/qmon/internal/rangelock"
 )
 
 func init() {
@@ -23,6 +24,7 @@ type Node struct {
 	image   blockdev.Node
 	to      blockdev.CompressedWriter
 	cluster int64 // bytes
+	ranges  *rangelock.Lock
 }
 
 var (
@@ -31,7 +33,7 @@ var (
 )
 
 func open(_ context.Context, r blockdev.OpenRequest) (blockdev.Node, error) {
-	n := &Node{Base: filter.Over(r.File), image: r.File}
+	n := &Node{Base: filter.Over(r.File), image: r.File, ranges: rangelock.New()}
 	var ok bool
 	if n.to, ok = r.File.(blockdev.CompressedWriter); ok {
 		if i, told := r.File.(blockdev.Informer); told {
@@ -65,19 +67,26 @@ func (n *Node) WriteAt(p []byte, off int64) (int, error) {
 
 // writeCluster writes bytes that lie in one cluster.
 func (n *Node) writeCluster(p []byte, off int64) error {
-	whole := off%n.cluster == 0 && (int64(len(p)) == n.cluster || off+int64(len(p)) == n.Size())
-	if whole {
-		e, err := n.image.Map(off, int64(len(p)))
-		if err != nil {
+	start := off - off%n.cluster
+	length := min(n.cluster, n.Size()-start)
+	defer n.ranges.Lock(start, start+length, true)()
+	e, err := n.image.Map(start, length)
+	if err != nil {
+		return err
+	}
+	if e.Allocated || e.Len < length || e.Kind == blockdev.ExtentData {
+		_, err := n.image.WriteAt(p, off)
+		return err
+	}
+	if int64(len(p)) < length {
+		whole := make([]byte, length)
+		if _, err := n.image.ReadAt(whole, start); err != nil {
 			return err
 		}
-		whole = !e.Allocated && e.Len == int64(len(p)) && e.Kind != blockdev.ExtentData
+		copy(whole[off-start:], p)
+		p = whole
 	}
-	if whole {
-		return n.to.WriteCompressed(p, off)
-	}
-	_, err := n.image.WriteAt(p, off)
-	return err
+	return n.to.WriteCompressed(p, start)
 }
 
 // Map is the image's.
