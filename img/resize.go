@@ -43,7 +43,7 @@ func Resize(ctx context.Context, o ResizeOptions) (size int64, err error) {
 		return 0, blockdev.Errorf(blockdev.ErrInvalid, "resize", o.Image.label(),
 			"Invalid preallocation mode '%s'", o.Preallocation)
 	}
-	v, err := o.open(ctx, o.Image, access{writable: true})
+	v, err := o.open(ctx, o.Image, access{writable: true, unmap: true})
 	if err != nil {
 		return 0, err
 	}

@@ -199,6 +199,7 @@ const (
 	discardOther    discardReason = iota // tables, copies on write
 	discardRequest                       // a guest's discard
 	discardSnapshot                      // a deleted snapshot
+	discardShrink                        // what lies behind the end of a disk made smaller
 )
 
 // releasedRun is a run of clusters of which some references were dropped in memory, but
@@ -216,6 +217,7 @@ func (im *Image) release(first, count, refs int64, reason discardReason) {
 		return
 	}
 	im.closePacked(clusterRun{first, count})
+	im.waiting += count
 	if n := len(im.released); n > 0 {
 		last := &im.released[n-1]
 		if last.end() == first && last.refs == refs && last.reason == reason {
@@ -225,6 +227,17 @@ func (im *Image) release(first, count, refs int64, reason discardReason) {
 	}
 	im.released = append(im.released, releasedRun{clusterRun{first, count}, refs, reason})
 }
+
+// hoards tells if so much waits to be free that it should be, before others have the file
+// grow: more than maxWaiting, and than a part of the file.
+func (im *Image) hoards() bool {
+	return im.waiting<<im.clusterBits > max(maxWaiting, im.file.Size()/maxWaitingPart)
+}
+
+const (
+	maxWaiting     = 16 << 20 // bytes
+	maxWaitingPart = 256
+)
 
 // giveBack undoes an allocate whose clusters were never referred to.
 func (im *Image) giveBack(run clusterRun) {

@@ -90,7 +90,7 @@ func (im *Image) postponed() bool { return im.lazy && im.hdr.incompatible&incomp
 // collect takes copies of what is dirty and marks it clean. mu is held.
 func (im *Image) collect() *writeBack {
 	w := &writeBack{l2: im.l2Cache.collect(), released: im.released, move: im.refs.move}
-	im.released = nil
+	im.released, im.waiting = nil, 0
 	w.l1Entries = takeKeys(im.l1.dirty)
 	w.l1Writes = entryWrites(im.l1.off, im.l1.entries, w.l1Entries)
 	if im.postponed() && w.move == nil && !im.refCache.crowded() {
@@ -258,6 +258,9 @@ func (im *Image) finish(w *writeBack, err error) error {
 			im.l1.dirty[k] = struct{}{}
 		}
 		im.released = append(w.released, im.released...)
+		for _, r := range w.released {
+			im.waiting += r.count
+		}
 		return err
 	}
 	if w.move != nil {

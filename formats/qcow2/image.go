@@ -32,7 +32,7 @@ type Image struct {
 	compression  uint8
 
 	version     atomic.Uint32 // amend changes it
-	passDiscard [discardSnapshot + 1]bool
+	passDiscard [discardShrink + 1]bool
 	signaled    atomic.Bool // the user was told that the image is corrupt
 	writable    atomic.Bool
 	size        atomic.Int64
@@ -57,6 +57,7 @@ type Image struct {
 	l2Cache       *tableCache
 	refCache      *tableCache
 	released      []releasedRun
+	waiting       int64 // clusters in released
 	freeHint      int64 // no cluster before this one is free
 	packed        int64 // where in the file the next compressed data may go; 0 for none
 	lazy          bool  // lazy refcounts are in use
@@ -160,6 +161,7 @@ func newImage(r blockdev.OpenRequest, hdr *header, o openOptions) *Image {
 	im.passDiscard[discardRequest] = o.passDiscardRequest
 	im.passDiscard[discardSnapshot] = o.passDiscardSnapshot
 	im.passDiscard[discardOther] = o.passDiscardOther
+	im.passDiscard[discardShrink] = true
 	im.sealed.New = func() any { b := make([]byte, maxSealed); return &b }
 	im.size.Store(hdr.size)
 	im.refersBacking.Store(hdr.backingName != "")
@@ -452,10 +454,10 @@ func (im *Image) exclusive(f func() error) error {
 }
 
 // update runs f, which changes metadata, with mu held. Before that it makes room in the
-// caches, so that they stay within bounds.
+// caches, so that they stay within bounds, and in the file.
 func (im *Image) update(f func() error) error {
 	im.mu.Lock()
-	if im.l2Cache.crowded() || im.refCache.crowded() {
+	if im.l2Cache.crowded() || im.refCache.crowded() || im.hoards() {
 		im.mu.Unlock()
 		if err := im.commit(); err != nil {
 			return err

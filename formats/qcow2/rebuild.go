@@ -11,7 +11,7 @@ import (
 // the two. It refuses if anything else is wrong with the image. The caller has the image
 // to itself.
 func (im *Image) rebuildRefcounts() error {
-	im.released = nil
+	im.released, im.waiting = nil, 0
 	c := &checker{im: im, ctx: context.Background(), references: newReferences()}
 	if err := im.commitAll(); err != nil {
 		return err

@@ -74,7 +74,7 @@ func (im *Image) resize(size int64) error {
 }
 
 func (im *Image) dropAndCommit(size int64) error {
-	if err := im.dropBeyond(size, discardOther); err != nil {
+	if err := im.dropBeyond(size, discardShrink); err != nil {
 		return err
 	}
 	return im.commitAll()
