@@ -243,6 +243,11 @@ func TestHostileClients(t *testing.T) {
 			c.begin()
 			c.write((&protocol.Request{Command: protocol.CmdWrite, Length: 1<<32 - 1}).Append(nil, false))
 		},
+		func(c *rawClient) { // an answer that is not taken
+			c.begin()
+			c.write((&protocol.Request{Command: protocol.CmdRead, Length: 1 << 20}).Append(nil, false))
+			time.Sleep(time.Second)
+		},
 	} {
 		c := dial(t, path)
 		hostile(c)
