@@ -153,7 +153,13 @@ func (r *rebaser) keep(off, n int64) error {
 		if bytes.Equal(before[at:end], after[at:end]) {
 			continue
 		}
-		if _, err = r.top.WriteAt(before[at:end], off+at); err != nil {
+		// As with QEMU: zeroes that the old backing file has are data.
+		if r.old == nil || off+at >= r.old.Size() {
+			err = blockdev.WriteZeroes(r.top, off+at, end-at, blockdev.ZeroMayUnmap)
+		} else {
+			_, err = r.top.WriteAt(before[at:end], off+at)
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -202,7 +202,7 @@ func (m *Image) Map(off, n int64) (blockdev.Extent, error) {
 	}
 	stored := m.stored()
 	if off >= stored {
-		return blockdev.Extent{Kind: blockdev.ExtentZero, Len: n}, nil
+		return blockdev.Extent{Kind: blockdev.ExtentZero, Len: n, Node: m.file, Host: m.offset + off}, nil
 	}
 	e, err := m.file.Map(m.offset+off, min(n, stored-off))
 	if err == nil && e.Kind == blockdev.ExtentOpaque {
