@@ -1,7 +1,6 @@
 package qcow2
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -75,9 +74,6 @@ type Image struct {
 	// until a check leaves it clean.
 	unrepaired bool
 }
-
-// backingNode wraps the interface for an atomic pointer.
-type backingNode struct{ blockdev.Node }
 
 // l1Table is an L1 table in memory, section "Cluster mapping".
 type l1Table struct {
@@ -248,95 +244,6 @@ func (im *Image) startWriting(o openOptions) error {
 	return nil
 }
 
-// prepareHeader does what the feature bits ask of those who write.
-func (im *Image) prepareHeader() error {
-	if im.hdr.incompatible&incompatDirty != 0 && !im.unrepaired {
-		if err := im.repairDirty(); err != nil {
-			return err
-		}
-	}
-	// Section "Header", autoclear_features: what we do not keep up to date must not be
-	// taken for valid after we have written.
-	keep, err := im.prepareBitmaps()
-	if err != nil {
-		return err
-	}
-	autoclear := uint64(0)
-	if keep {
-		autoclear = autoclearBitmaps
-	}
-	if im.external {
-		autoclear |= im.hdr.autoclear & autoclearRawData
-	}
-	if im.hdr.autoclear == autoclear {
-		return nil
-	}
-	return im.setFeatures(offAutoclear, &im.hdr.autoclear, autoclear)
-}
-
-// setFeatures stores a feature field in the header, durably.
-func (im *Image) setFeatures(off int64, field *uint64, v uint64) error {
-	var b [8]byte
-	binary.BigEndian.PutUint64(b[:], v)
-	if err := im.changeHeader(off, b[:]); err != nil {
-		return err
-	}
-	*field = v
-	return nil
-}
-
-// changeHeader writes fields of the header, all in one sector and therefore together, and
-// makes them durable. If that fails the old ones are written back: the file must not say
-// one thing and this image another. If that fails too nothing is written any more.
-func (im *Image) changeHeader(off int64, b []byte) error {
-	err := im.writeDurably(off, b)
-	if err == nil {
-		return nil
-	}
-	old := im.hdr.encodeFixed()[off : off+int64(len(b))]
-	if im.writeDurably(off, old) != nil {
-		im.writable.Store(false)
-	}
-	return err
-}
-
-func (im *Image) writeDurably(off int64, b []byte) error {
-	if _, err := im.file.WriteAt(b, off); err != nil {
-		return err
-	}
-	return im.file.Flush()
-}
-
-// SetUnfinished has the header say that the image is not complete yet, or is now. Version 2
-// has no way to say so.
-func (im *Image) SetUnfinished(on bool) error {
-	if im.version.Load() < 3 {
-		return nil
-	}
-	if err := im.checkWritable("write"); err != nil {
-		return err
-	}
-	return im.exclusive(func() error {
-		v := im.hdr.incompatible &^ incompatUnfinished
-		if on {
-			v |= incompatUnfinished
-		}
-		return im.setFeatures(offIncompatible, &im.hdr.incompatible, v)
-	})
-}
-
-// setDirty sets or clears the dirty bit. mu is held, or the image is not in use yet.
-func (im *Image) setDirty(on bool) error {
-	v := im.hdr.incompatible &^ incompatDirty
-	if on {
-		v |= incompatDirty
-	}
-	if v == im.hdr.incompatible {
-		return nil
-	}
-	return im.setFeatures(offIncompatible, &im.hdr.incompatible, v)
-}
-
 // v3 tells if the image has what version 3 brought.
 func (im *Image) v3() bool { return im.version.Load() >= 3 }
 
@@ -494,100 +401,4 @@ func (im *Image) checkWritable(op string) error {
 		return blockdev.Errorf(blockdev.ErrReadOnly, op, im.name, "Block node is read-only")
 	}
 	return nil
-}
-
-// BackingReference is what the header says.
-func (im *Image) BackingReference() blockdev.Reference {
-	im.mu.RLock()
-	defer im.mu.RUnlock()
-	if im.hdr.backingName == "" {
-		return blockdev.Reference{}
-	}
-	return blockdev.Reference{
-		Kind: blockdev.RefBacking, Parent: im.name,
-		Name: im.hdr.backingName, Format: im.hdr.backingFormat(),
-	}
-}
-
-// Backing is the attached backing node.
-func (im *Image) Backing() blockdev.Node {
-	if b := im.backing.Load(); b != nil {
-		return b.Node
-	}
-	return nil
-}
-
-// SetBacking attaches or, with nil, detaches the backing node.
-func (im *Image) SetBacking(n blockdev.Node) {
-	if n == nil {
-		im.backing.Store(nil)
-		return
-	}
-	im.backing.Store(&backingNode{n})
-}
-
-// hasBacking tells if unallocated clusters may have contents, attached or not.
-func (im *Image) hasBacking() bool {
-	return im.backing.Load() != nil || im.refersBacking.Load()
-}
-
-// ChangeBackingReference rewrites the name and the format in the header.
-func (im *Image) ChangeBackingReference(name, format string) error {
-	if err := im.checkWritable("write"); err != nil {
-		return err
-	}
-	if len(name) > maxBackingName {
-		return blockdev.Errorf(blockdev.ErrLimit, "write", im.name, "Backing file name too long")
-	}
-	return im.exclusive(func() error {
-		h := *im.hdr
-		h.extensions = append([]extension(nil), h.extensions...)
-		h.backingName = name
-		var ext []byte
-		if format != "" {
-			ext = []byte(format)
-		}
-		h.setExtension(extBackingFormat, ext)
-		return im.rewriteHeader(&h)
-	})
-}
-
-// rewriteHeader writes h with all its extensions and makes it im's. The first sector, with
-// the header, is written last, and the old name is left alone until then where there is
-// room for the new one behind it: so a crash leaves either.
-func (im *Image) rewriteHeader(h *header) error {
-	old := make([]byte, im.clusterSize)
-	if err := readPadded(im.file, old, 0); err != nil {
-		return err
-	}
-	b, err := h.encode(im.name, 0)
-	if err != nil {
-		return err
-	}
-	extensions := len(b) - len(h.backingName)
-	if im.clusterSize > sectorSize {
-		if beside, err := h.encode(im.name, len(bytes.TrimRight(old, "\x00"))); err == nil {
-			b = beside
-		}
-	}
-	cluster := make([]byte, im.clusterSize)
-	copy(cluster, b)
-	if len(b) > sectorSize {
-		name := max(len(b)-len(h.backingName), sectorSize)
-		copy(old[sectorSize:max(extensions, sectorSize)], b[sectorSize:])
-		copy(old[name:], b[name:])
-		if err := im.writeDurably(sectorSize, old[sectorSize:]); err != nil {
-			return err
-		}
-	}
-	if err := im.writeDurably(0, cluster[:sectorSize]); err != nil {
-		return err
-	}
-	im.hdr = h
-	im.refersBacking.Store(h.backingName != "")
-	if bytes.Equal(cluster[sectorSize:], old[sectorSize:]) {
-		return nil
-	}
-	_, err = im.file.WriteAt(cluster[sectorSize:], sectorSize)
-	return err
 }
