@@ -4,6 +4,7 @@ package peer
 import (
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 
 	"github.com/qmon/qmon/internal/linuxguest"
@@ -58,16 +59,28 @@ func missing(t testing.TB, what string) {
 func Run(t testing.TB, program string, args ...string) string {
 	t.Helper()
 	Need(t, program)
-	cmd := exec.Command(program, args...)
-	out, err := cmd.Output()
-	if err != nil {
+	for attempt := 1; ; attempt++ {
+		out, err := exec.Command(program, args...).Output()
+		if err == nil {
+			return string(out)
+		}
 		var stderr []byte
 		if e, ok := err.(*exec.ExitError); ok {
 			stderr = e.Stderr
 		}
-		t.Fatalf("%s %q: %v\n%s%s", program, args, err, out, stderr)
+		if !Again(attempt, string(stderr)) {
+			t.Fatalf("%s %q: %v\n%s%s", program, args, err, out, stderr)
+		}
 	}
-	return string(out)
+}
+
+// maxAttempts is how often Again says so.
+const maxAttempts = 20
+
+// Again tells if what a peer said after an attempt is a reason for another. QEMU's tools time
+// the derivation of a key, and fail where the processor's clock has not moved meanwhile.
+func Again(attempt int, said string) bool {
+	return attempt < maxAttempts && strings.Contains(said, "Unable to get accurate CPU usage")
 }
 
 // NeedLinux is Need for the Linux guest.

@@ -334,15 +334,19 @@ func copyOf(t *testing.T, template string) string {
 // runPeer runs the real qemu-img.
 func runPeer(t *testing.T, dir string, args []string) outcome {
 	t.Helper()
-	var stdout, stderr bytes.Buffer
-	cmd := exec.Command("qemu-img", args...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &stdout, &stderr
-	err := cmd.Run()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		t.Fatal(err)
+	for attempt := 1; ; attempt++ {
+		var stdout, stderr bytes.Buffer
+		cmd := exec.Command("qemu-img", args...)
+		cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &stdout, &stderr
+		err := cmd.Run()
+		var exit *exec.ExitError
+		if err != nil && !errors.As(err, &exit) {
+			t.Fatal(err)
+		}
+		if !peer.Again(attempt, stderr.String()) {
+			return normalize(stdout.String(), stderr.String(), cmd.ProcessState.ExitCode())
+		}
 	}
-	return normalize(stdout.String(), stderr.String(), cmd.ProcessState.ExitCode())
 }
 
 // runOurs runs the same within the test.
