@@ -3,12 +3,9 @@ package nbd_test
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"math/big"
 	"net"
@@ -22,6 +19,7 @@ import (
 	"github.com/qmon/qmon/blockdev/blocktest"
 	"github.com/qmon/qmon/blockdev/nbd/server"
 	"github.com/qmon/qmon/blockdev/tlscreds"
+	"github.com/qmon/qmon/blockdev/tlscreds/tlstest"
 	"github.com/qmon/qmon/internal/peer"
 )
 
@@ -37,43 +35,15 @@ func certificates(t *testing.T) string {
 	}
 	authority := template("authority")
 	authority.IsCA, authority.KeyUsage = true, x509.KeyUsageCertSign
-	authorityKey := newKey(t)
-	writeCertificate(t, filepath.Join(dir, "ca"), authority, authority, authorityKey, authorityKey)
+	authorityKey := tlstest.NewKey(t)
+	tlstest.Write(t, filepath.Join(dir, "ca"), authority, authority, authorityKey, authorityKey)
 	for name, usage := range map[string]x509.ExtKeyUsage{"server": x509.ExtKeyUsageServerAuth, "client": x509.ExtKeyUsageClientAuth} {
 		c := template(name)
 		c.KeyUsage, c.ExtKeyUsage = x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{usage}
 		c.DNSNames, c.IPAddresses = []string{"localhost"}, []net.IP{net.IPv4(127, 0, 0, 1)}
-		writeCertificate(t, filepath.Join(dir, name), c, authority, newKey(t), authorityKey)
+		tlstest.Write(t, filepath.Join(dir, name), c, authority, tlstest.NewKey(t), authorityKey)
 	}
 	return dir
-}
-
-func newKey(t *testing.T) *ecdsa.PrivateKey {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
-func writeCertificate(t *testing.T, base string, c, parent *x509.Certificate, key, parentKey *ecdsa.PrivateKey) {
-	t.Helper()
-	cert, err := x509.CreateCertificate(rand.Reader, c, parent, &key.PublicKey, parentKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, block := range map[string]*pem.Block{
-		base + "-cert.pem": {Type: "CERTIFICATE", Bytes: cert}, base + "-key.pem": {Type: "PRIVATE KEY", Bytes: private},
-	} {
-		if err := os.WriteFile(name, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
 }
 
 // define makes the credentials of both ends known. They stay, so each has an ID of its own.

@@ -3,12 +3,8 @@ package nbd
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
 	"math/big"
 	"net"
 	"os"
@@ -20,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/qmon/qmon/blockdev/tlscreds/tlstest"
 	"github.com/qmon/qmon/internal/peer"
 )
 
@@ -180,12 +177,12 @@ func TestOnlyWhoIsOnTheListGetsIn(t *testing.T) {
 func certificates(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	authorityKey := newKey(t)
+	authorityKey := tlstest.NewKey(t)
 	authority := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority"}, IsCA: true, BasicConstraintsValid: true,
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
 	}
-	writeCertificate(t, filepath.Join(dir, "ca"), authority, authority, authorityKey, authorityKey)
+	tlstest.Write(t, filepath.Join(dir, "ca"), authority, authority, authorityKey, authorityKey)
 	for i, end := range []string{"server", "client"} {
 		c := &x509.Certificate{
 			SerialNumber: big.NewInt(int64(i + 2)), DNSNames: []string{"localhost"}, NotBefore: authority.NotBefore, NotAfter: authority.NotAfter,
@@ -200,35 +197,7 @@ func certificates(t *testing.T) string {
 			{Type: []int{2, 5, 4, 10}, Value: "Exam, ple"}, {Type: []int{2, 5, 4, 3}, Value: end},
 		}
 		c.Subject.Country, c.Subject.Province, c.Subject.Organization, c.Subject.CommonName = nil, nil, nil, ""
-		writeCertificate(t, filepath.Join(dir, end), c, authority, newKey(t), authorityKey)
+		tlstest.Write(t, filepath.Join(dir, end), c, authority, tlstest.NewKey(t), authorityKey)
 	}
 	return dir
-}
-
-func newKey(t *testing.T) *ecdsa.PrivateKey {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
-func writeCertificate(t *testing.T, base string, c, parent *x509.Certificate, key, parentKey *ecdsa.PrivateKey) {
-	t.Helper()
-	cert, err := x509.CreateCertificate(rand.Reader, c, parent, &key.PublicKey, parentKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, block := range map[string]*pem.Block{
-		base + "-cert.pem": {Type: "CERTIFICATE", Bytes: cert}, base + "-key.pem": {Type: "PRIVATE KEY", Bytes: private},
-	} {
-		if err := os.WriteFile(name, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
 }
