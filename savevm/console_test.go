@@ -36,15 +36,20 @@ func signal(c chan struct{}) {
 	}
 }
 
-// take returns what was printed up to and including text, if it was.
-func (c *transcript) take(text string) (string, bool) {
+// take returns what was printed up to and including the first of the texts, if one was.
+func (c *transcript) take(texts []string) (string, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	i := bytes.Index(c.out.Bytes(), []byte(text))
-	if i < 0 {
+	end := -1
+	for _, text := range texts {
+		if i := bytes.Index(c.out.Bytes(), []byte(text)); i >= 0 && (end < 0 || i+len(text) < end) {
+			end = i + len(text)
+		}
+	}
+	if end < 0 {
 		return c.out.String(), false
 	}
-	return string(c.out.Next(i + len(text))), true
+	return string(c.out.Next(end)), true
 }
 
 // forget drops what was printed so far.
@@ -54,19 +59,20 @@ func (c *transcript) forget() {
 	c.out.Reset()
 }
 
-// await waits until the guest has printed text, and returns what came up to there.
-func (c *transcript) await(t *testing.T, text string) string {
+// await waits until the guest has printed one of the texts, and returns what came up to
+// its end.
+func (c *transcript) await(t *testing.T, texts ...string) string {
 	t.Helper()
 	deadline := time.After(patience)
 	for {
-		seen, ok := c.take(text)
+		seen, ok := c.take(texts)
 		if ok {
 			return seen
 		}
 		select {
 		case <-c.wrote:
 		case <-deadline:
-			t.Fatalf("no %q from the guest, only %q", text, seen)
+			t.Fatalf("none of %q from the guest, only %q", texts, seen)
 		}
 	}
 }
