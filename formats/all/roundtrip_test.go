@@ -76,15 +76,20 @@ func pieces() []byte {
 
 var session = img.Session{Gate: blockdev.FollowGate{}}
 
-func convert(t *testing.T, from, to img.Source, options string) {
-	t.Helper()
+// optionsOf reads "key=value,...".
+func optionsOf(text string) blockdev.Options {
 	o := blockdev.Options{}
-	for kv := range strings.SplitSeq(options, ",") {
+	for kv := range strings.SplitSeq(text, ",") {
 		if k, v, ok := strings.Cut(kv, "="); ok {
 			o[k] = v
 		}
 	}
-	err := img.Convert(context.Background(), img.ConvertOptions{Session: session, Sources: []img.Source{from}, Target: to, Create: o})
+	return o
+}
+
+func convert(t *testing.T, from, to img.Source, options string) {
+	t.Helper()
+	err := img.Convert(context.Background(), img.ConvertOptions{Session: session, Sources: []img.Source{from}, Target: to, Create: optionsOf(options)})
 	if err != nil {
 		t.Fatalf("%s to %s %s: %v", from.Format, to.Format, options, err)
 	}

@@ -334,7 +334,10 @@ func (im *Image) ReopenWritable(writable bool) error {
 }
 
 // Flush flushes the file: nothing is kept here.
-func (im *Image) Flush() error { return im.file.Flush() }
+func (im *Image) Flush() error {
+	blockdev.Raise(im.file, blockdev.EventFlushToOS)
+	return im.file.Flush()
+}
 
 // Close flushes; the file belongs to the graph.
 func (im *Image) Close() error { return im.Flush() }

@@ -75,6 +75,11 @@ func Open(_ context.Context, r blockdev.OpenRequest) (*Image, error) {
 			Decode: im.decode, Encode: im.encode,
 		},
 		Hooks: bat.Hooks{Unpack: im.unpack},
+		Events: []blockdev.Event{
+			blockdev.EventL1Update, blockdev.EventL2Load, blockdev.EventL2Update, blockdev.EventL2UpdateCompressed,
+			blockdev.EventReadAIO, blockdev.EventReadBackingAIO, blockdev.EventReadCompressed, blockdev.EventWriteAIO,
+			blockdev.EventWriteCompressed, blockdev.EventClusterAlloc,
+		},
 	})}
 	im.RefersBacking(h.backing != "")
 	return im, nil

@@ -74,6 +74,10 @@ func Open(ctx context.Context, r blockdev.OpenRequest) (*Image, error) {
 			Begin:  func() error { return im.setNeedCheck(true) },
 			Finish: func() error { return im.setNeedCheck(false) },
 		},
+		Events: []blockdev.Event{
+			blockdev.EventL1Update, blockdev.EventL2Load, blockdev.EventL2Update, blockdev.EventReadAIO,
+			blockdev.EventReadBackingAIO, blockdev.EventWriteAIO, blockdev.EventCOWWrite,
+		},
 	})}
 	im.RefersBacking(h.backing != "")
 	if !r.Mode.Writable || r.Mode.Check {

@@ -267,7 +267,10 @@ func (m *Image) AllocatedSize() (int64, error) {
 }
 
 // Flush flushes the file.
-func (m *Image) Flush() error { return m.file.Flush() }
+func (m *Image) Flush() error {
+	blockdev.Raise(m.file, blockdev.EventFlushToOS)
+	return m.file.Flush()
+}
 
 // Close flushes; the file belongs to the graph.
 func (m *Image) Close() error { return m.Flush() }

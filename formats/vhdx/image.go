@@ -97,6 +97,7 @@ func (im *Image) Writable() bool { return im.writable.Load() }
 
 // Flush makes everything written durable.
 func (im *Image) Flush() error {
+	blockdev.Raise(im.file, blockdev.EventFlushToOS)
 	if !im.writable.Load() {
 		return im.file.Flush()
 	}

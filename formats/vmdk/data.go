@@ -10,7 +10,24 @@ import (
 const mapSteps = 4096
 
 // ReadAt reads from where the grains lie.
-func (im *Image) ReadAt(p []byte, off int64) (int, error) { return blockdev.Read(im, p, off) }
+func (im *Image) ReadAt(p []byte, off int64) (int, error) {
+	return blockdev.Read(reading{im}, p, off)
+}
+
+// reading is an image of which what Map finds is read: that raises events.
+type reading struct{ *Image }
+
+func (r reading) Map(off, n int64) (blockdev.Extent, error) {
+	x, err := r.Image.Map(off, n)
+	switch {
+	case err != nil:
+	case x.Kind == blockdev.ExtentData:
+		blockdev.Raise(r.extentAt(off).file, blockdev.EventReadAIO)
+	case x.Kind == blockdev.ExtentUnallocated && r.Backing() != nil:
+		blockdev.Raise(r.file, blockdev.EventReadBackingAIO)
+	}
+	return x, err
+}
 
 // Map says where the bytes of a range lie.
 func (im *Image) Map(off, n int64) (blockdev.Extent, error) {
@@ -102,6 +119,7 @@ func (im *Image) beginWrite(op string, off, n int64) error {
 // writeExtent writes the beginning of p to an extent and returns how much it was.
 func (im *Image) writeExtent(e *extent, p []byte, off int64) (int64, error) {
 	if e.geo == nil {
+		blockdev.Raise(e.file, blockdev.EventWriteAIO)
 		_, err := e.file.WriteAt(p, e.flatAt+off)
 		return int64(len(p)), err
 	}
@@ -119,6 +137,7 @@ func (im *Image) writeExtent(e *extent, p []byte, off int64) (int64, error) {
 		if n > e.geo.grain {
 			n = im.soundRun(e, x, off)
 		}
+		blockdev.Raise(e.file, blockdev.EventWriteAIO)
 		_, err := e.file.WriteAt(p[:n], x.Host)
 		return n, err
 	case e.geo.compressed:
@@ -156,6 +175,7 @@ func (im *Image) WriteZeroes(off, n int64, flags blockdev.ZeroFlags) error {
 // zeroExtent zeroes the beginning of a range of an extent and returns how much it was.
 func (im *Image) zeroExtent(e *extent, off, n int64, flags blockdev.ZeroFlags) (int64, error) {
 	if e.geo == nil {
+		blockdev.Raise(e.file, blockdev.EventWriteAIO)
 		return n, blockdev.WriteZeroes(e.file, e.flatAt+off, n, flags)
 	}
 	im.mu.Lock()
@@ -171,6 +191,7 @@ func (im *Image) zeroExtent(e *extent, off, n int64, flags blockdev.ZeroFlags) (
 			return 0, blockdev.ErrorAt(blockdev.ErrCorrupt, "write", e.name, x.Host, "VMDK grain lies over metadata")
 		}
 		x.Len = im.soundRun(e, x, off)
+		blockdev.Raise(e.file, blockdev.EventWriteAIO)
 		return x.Len, blockdev.WriteZeroes(e.file, x.Host, x.Len, flags)
 	case x.Kind == blockdev.ExtentOpaque:
 		return 0, im.writtenTwice(e)

@@ -116,6 +116,7 @@ func (e *extent) table(i int64) (*table, error) {
 		e.trim()
 	}
 	t := &table{data: make([]byte, e.geo.tableSize())}
+	blockdev.Raise(e.file, blockdev.EventL2Load)
 	if err := readFull(e.file, t.data, at); err != nil {
 		return nil, err
 	}

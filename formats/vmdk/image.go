@@ -109,6 +109,7 @@ func (im *Image) extentAt(off int64) *extent {
 
 // Flush makes all data and the tables durable.
 func (im *Image) Flush() error {
+	blockdev.Raise(im.file, blockdev.EventFlushToOS)
 	if !im.writable.Load() {
 		return im.flushFiles()
 	}

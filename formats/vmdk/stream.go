@@ -64,6 +64,7 @@ func (im *Image) ReadOpaque(p []byte, off int64) error {
 
 // unpack reads the grain at host; p is as long as what the disk has of it.
 func (e *extent) unpack(p []byte, host int64) error {
+	blockdev.Raise(e.file, blockdev.EventReadCompressed)
 	marker := make([]byte, markerSize)
 	if err := readFull(e.file, marker, host); err != nil {
 		return err
@@ -184,6 +185,7 @@ func (im *Image) appendGrain(e *extent, b []byte, grain int64) error {
 	if err != nil {
 		return err
 	}
+	blockdev.Raise(e.file, blockdev.EventWriteCompressed)
 	if _, err := e.file.WriteAt(b, e.end); err != nil {
 		return err
 	}

@@ -42,6 +42,10 @@ func (im *Image) allocate(e *extent, p []byte, off int64) (int64, error) {
 	if err := im.checkTables(e, off/gs, int64(len(buf))/gs); err != nil {
 		return 0, err
 	}
+	if len(buf) != int(n) {
+		blockdev.Raise(e.file, blockdev.EventCOWWrite)
+	}
+	blockdev.Raise(e.file, blockdev.EventWriteAIO)
 	if _, err := e.file.WriteAt(buf, host); err != nil {
 		return 0, err
 	}
@@ -117,6 +121,7 @@ func (im *Image) fill(e *extent, p []byte, off int64) error {
 	if n == 0 {
 		return nil
 	}
+	blockdev.Raise(e.file, blockdev.EventCOWRead)
 	_, err := b.ReadAt(p[:n], off)
 	return err
 }
@@ -181,6 +186,7 @@ func (im *Image) takeDirty() []dirtyTable {
 
 // write writes the copy of the table first: readers go by the other one.
 func (d *dirtyTable) write() error {
+	blockdev.Raise(d.e.file, blockdev.EventL2Update)
 	if d.e.dirCpy != nil && d.e.dirCpy[d.i] != 0 {
 		if _, err := d.e.file.WriteAt(d.data, d.e.dirCpy[d.i]); err != nil {
 			return err

@@ -39,6 +39,7 @@ func (p *piece) mark(lo, hi int) {
 // cache holds pieces by their offset. Its user locks.
 type cache struct {
 	file   blockdev.Node
+	raise  func(blockdev.Event)
 	pieces map[int64]*piece
 	bytes  int // of all pieces
 	dirty  int // of the pieces that are dirty
@@ -51,6 +52,9 @@ func (c *cache) get(off, n, at int64, upper bool) (*piece, int, error) {
 	p := c.pieces[key]
 	if p == nil {
 		p = &piece{off: key, data: make([]byte, min(pieceSize, n-start)), upper: upper}
+		if !upper {
+			c.raise(blockdev.EventL2Load)
+		}
 		if err := readPadded(c.file, p.data, key); err != nil {
 			return nil, 0, err
 		}

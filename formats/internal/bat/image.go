@@ -1,6 +1,7 @@
 package bat
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -34,6 +35,8 @@ type Config struct {
 	Fixed bool
 	Table Table
 	Hooks Hooks
+	// Events are those that the format raises, each as QEMU's driver does.
+	Events []blockdev.Event
 	// Cipher of Data blocks, nil for none. Blocks have no Prefix then, no hook looks at
 	// them, and they are not Fixed.
 	Cipher Cipher
@@ -99,13 +102,20 @@ var (
 // in c are sound.
 func New(c Config) *Image {
 	im := &Image{c: c, busy: rangelock.New(), end: c.End, fresh: max(c.File.Size(), c.End)}
-	im.tables = tables{Table: &im.c.Table, cache: cache{file: c.File, pieces: map[int64]*piece{}}}
+	im.tables = tables{Table: &im.c.Table, cache: cache{file: c.File, pieces: map[int64]*piece{}, raise: im.raise}}
 	im.holes = c.Holes
 	im.sealed.New = func() any { b := make([]byte, maxSealed); return &b }
 	im.parent.IsParent = c.Hooks.IsParent
 	im.size.Store(c.Size)
 	im.writable.Store(c.Mode.Writable)
 	return im
+}
+
+// raise tells what is below about an event of the format's.
+func (im *Image) raise(e blockdev.Event) {
+	if slices.Contains(im.c.Events, e) {
+		blockdev.Raise(im.c.File, e)
+	}
 }
 
 // Size of the disk.

@@ -14,6 +14,7 @@ func (im *Image) WritePacked(packed []byte, off int64) error {
 	if err != nil {
 		return err
 	}
+	im.raise(blockdev.EventWriteCompressed)
 	if _, err := im.c.File.WriteAt(packed, host); err != nil {
 		return err
 	}
@@ -22,6 +23,7 @@ func (im *Image) WritePacked(packed []byte, off int64) error {
 	if err := im.addLower(i, i+1); err != nil {
 		return err
 	}
+	im.raise(blockdev.EventL2UpdateCompressed)
 	_, err = im.tables.store(i, im.c.Table.Encode(Block{Kind: Compressed, Host: host, Len: int64(len(packed))}))
 	return err
 }
@@ -40,6 +42,7 @@ func (im *Image) reservePacked(n, off int64) (int64, error) {
 	if err := im.begin(); err != nil {
 		return 0, err
 	}
+	im.raise(blockdev.EventClusterAlloc)
 	host := im.end
 	_, err = im.extendTo(host + n)
 	return host, err

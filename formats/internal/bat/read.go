@@ -136,6 +136,7 @@ func (im *Image) read(p []byte, off int64) error {
 func (im *Image) readBlock(p []byte, b Block, off int64) error {
 	switch b.Kind {
 	case Data:
+		im.raise(blockdev.EventReadAIO)
 		if im.c.Cipher != nil {
 			return im.readSealed(p, b.Host, off)
 		}
@@ -143,6 +144,7 @@ func (im *Image) readBlock(p []byte, b Block, off int64) error {
 	case Compressed:
 		in := off % im.c.BlockSize
 		whole := make([]byte, im.c.BlockSize)
+		im.raise(blockdev.EventReadCompressed)
 		if err := im.c.Hooks.Unpack(b, whole); err != nil {
 			return err
 		}
@@ -153,6 +155,7 @@ func (im *Image) readBlock(p []byte, b Block, off int64) error {
 			return err
 		}
 		if below := im.parent.Backing(); below != nil {
+			im.raise(blockdev.EventReadBackingAIO)
 			return readPadded(below, p, off)
 		}
 	}

@@ -64,6 +64,7 @@ func (im *Image) overwrite(p []byte, host, off int64) (int, error) {
 	if err := im.beforeOverwrite(host, off); err != nil {
 		return 0, err
 	}
+	im.raise(blockdev.EventWriteAIO)
 	if im.c.Cipher != nil {
 		return len(p), im.overwriteSealed(p, host, off)
 	}
@@ -97,6 +98,7 @@ func (im *Image) writeNew(p []byte, off int64) (int, error) {
 	}
 	p = p[:min(int64(len(p)), (first+r.count)*bs-off)]
 	if im.c.Cipher != nil {
+		im.raise(blockdev.EventWriteAIO)
 		err = im.fillSealed(r, p, off)
 	} else {
 		err = im.fill(r, p, off)
@@ -126,6 +128,7 @@ func (im *Image) fill(r run, p []byte, off int64) error {
 	if err := im.fillOld(r, start, off, at); err != nil {
 		return err
 	}
+	im.raise(blockdev.EventWriteAIO)
 	if _, err := im.c.File.WriteAt(p, off+at); err != nil {
 		return err
 	}
@@ -145,6 +148,7 @@ func (im *Image) fillOld(r run, from, to, at int64) error {
 		return err
 	}
 	if b.Kind == Zero || b.Kind == Unallocated && im.parent.Backing() == nil {
+		im.raise(blockdev.EventCOWWrite)
 		stale := max(0, min(to+at, r.fresh)-(from+at))
 		return blockdev.WriteZeroes(im.c.File, from+at, stale, blockdev.ZeroMayUnmap)
 	}
@@ -155,6 +159,7 @@ func (im *Image) fillOld(r run, from, to, at int64) error {
 	if from+at >= r.fresh && blockdev.IsZero(old) {
 		return nil
 	}
+	im.raise(blockdev.EventCOWWrite)
 	_, err = im.c.File.WriteAt(old, from+at)
 	return err
 }
@@ -173,6 +178,7 @@ func (im *Image) reserve(first, count int64) (run, error) {
 	if err := im.addLower(first, first+count); err != nil {
 		return run{}, err
 	}
+	im.raise(blockdev.EventClusterAlloc)
 	if n := len(im.holes); n > 0 {
 		h := &im.holes[n-1]
 		r := run{h.Host, min(count, h.Count), h.Host + h.Count*im.blockBytes()}

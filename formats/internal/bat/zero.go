@@ -39,6 +39,7 @@ func (im *Image) zero(off, n int64, flags blockdev.ZeroFlags) (int64, error) {
 		if err := im.beforeOverwrite(b.Host, off); err != nil {
 			return 0, err
 		}
+		im.raise(blockdev.EventWriteAIO)
 		return n, blockdev.WriteZeroes(im.c.File, b.Host, n, flags)
 	}
 	bs := im.c.BlockSize
