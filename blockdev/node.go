@@ -60,11 +60,12 @@ type Extent struct {
 	// Len is the length of the run, at least 1.
 	Len int64
 	// Node and Host say, for ExtentData, that the bytes are at Host in Node, so that a
-	// caller may read them there itself. A protocol names itself. For ExtentZero and
-	// ExtentOpaque with Allocated set they say where the storage is, for information.
+	// caller may read them there itself. A protocol names itself. For the other kinds with
+	// Allocated set they say where the storage is, for information.
 	Node Node
 	Host int64
-	// Allocated is set for ExtentZero where storage is reserved all the same.
+	// Allocated is set for ExtentZero and ExtentUnallocated where storage is reserved all
+	// the same.
 	Allocated bool
 	// Compressed is set for ExtentOpaque bytes that are compressed.
 	Compressed bool

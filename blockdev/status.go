@@ -34,10 +34,8 @@ func (s Status) continues(next Status) bool {
 	switch s.Kind {
 	case ExtentData:
 		return s.Node == next.Node && s.Host+s.Len == next.Host
-	case ExtentZero:
+	case ExtentZero, ExtentUnallocated:
 		return !s.Allocated || s.Node == next.Node && s.Host+s.Len == next.Host
-	case ExtentUnallocated:
-		return true
 	}
 	return false // opaque extents are read one by one
 }

@@ -37,6 +37,7 @@ type Image struct {
 	size        atomic.Int64
 	dataRaw     atomic.Bool  // see raw
 	dataEnd     atomic.Int64 // the data node is at least this long
+	holes       atomic.Int32 // see manyHoles
 	backing     atomic.Pointer[backingNode]
 	inflaters   inflaters
 	deflaters   deflaters
@@ -332,7 +333,8 @@ func (im *Image) stopWriting() error {
 // stillDirty says which tables err kept from being written. mu is held.
 func (im *Image) stillDirty(err error) error {
 	failed := func(what string) error {
-		return &blockdev.Error{Op: "close", File: im.name, Offset: blockdev.NoOffset, Text: "Failed to flush the " + what + " cache", Err: err}
+		_, words := blockdev.SystemError(err)
+		return blockdev.Errorf(err, "close", im.name, "Failed to flush the %s cache: %s", what, words)
 	}
 	var errs []error
 	if len(im.l2Cache.dirty)+len(im.l1.dirty) > 0 {

@@ -136,8 +136,10 @@ func (im *Image) mapExtent(l1 []uint64, off, n int64) (blockdev.Extent, error) {
 	im.l2Cache.trim()
 	e := blockdev.Extent{Len: m.len}
 	switch m.kind {
-	case clusterUnallocated, clusterReserved:
+	case clusterUnallocated:
 		e.Kind = blockdev.ExtentUnallocated
+	case clusterReserved:
+		e.Kind, e.Allocated, e.Node, e.Host = blockdev.ExtentUnallocated, true, im.data, m.host
 	case clusterZero:
 		e.Kind = blockdev.ExtentZero
 	case clusterZeroAllocated:
@@ -156,6 +158,8 @@ func (im *Image) mapExtent(l1 []uint64, off, n int64) (blockdev.Extent, error) {
 		e.Kind, e.Len = blockdev.ExtentData, inFile
 		if im.encrypted() {
 			e.Kind, e.Node, e.Host = blockdev.ExtentOpaque, nil, 0
+		} else if im.manyHoles() {
+			return im.withoutHoles(e)
 		}
 	}
 	return e, nil

@@ -1,6 +1,10 @@
 package qcow2
 
-import "github.com/qmon/qmon/blockdev"
+import (
+	"errors"
+
+	"github.com/qmon/qmon/blockdev"
+)
 
 // preallocate gives the guest range [from, to) host clusters. A raw data file always has
 // them: it shows what lies in it, whatever the tables say.
@@ -14,6 +18,7 @@ func (im *Image) preallocate(from, to int64, mode string) error {
 	if mode == preallocOff {
 		return nil
 	}
+	defer im.holes.Store(holesUnknown)
 	for off := from &^ (im.clusterSize - 1); off < to; {
 		n, err := im.preallocateRun(off, to-off, mode)
 		if err != nil {
@@ -122,6 +127,9 @@ func (im *Image) extendFile() error {
 	if im.external || end <= im.file.Size() {
 		return nil
 	}
-	_, err := im.file.WriteAt([]byte{0}, end-1)
+	err := blockdev.Resize(im.file, end, blockdev.ResizeOptions{})
+	if errors.Is(err, blockdev.ErrNotSupported) {
+		_, err = im.file.WriteAt([]byte{0}, end-1)
+	}
 	return err
 }
