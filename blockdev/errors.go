@@ -126,6 +126,30 @@ func Errorf(kind error, op, file, format string, args ...any) *Error {
 	return &Error{Kind: kind, Op: op, File: file, Offset: NoOffset, Text: fmt.Sprintf(format, args...)}
 }
 
+// Because makes the errors of an operation that failed because of err, as QEMU reports them:
+// what went wrong below, and then what that means, with the error number's words.
+func Because(text string, err error) error {
+	_, words := SystemError(err)
+	failed := Errorf(err, "", "", "%s: %s", text, words)
+	if Message(err) == words {
+		return failed
+	}
+	return errors.Join(err, failed)
+}
+
+// Messages is what to report of err: of joined errors the message of each.
+func Messages(err error) []string {
+	several, ok := err.(interface{ Unwrap() []error })
+	if _, one := err.(*Error); one || !ok {
+		return []string{Message(err)}
+	}
+	var out []string
+	for _, e := range several.Unwrap() {
+		out = append(out, Messages(e)...)
+	}
+	return out
+}
+
 // ErrorAt is Errorf with the offset in file that is at fault.
 func ErrorAt(kind error, op, file string, off int64, format string, args ...any) *Error {
 	return &Error{Kind: kind, Op: op, File: file, Offset: off, Text: fmt.Sprintf(format, args...)}

@@ -1,7 +1,9 @@
 package blockdev
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"sort"
 	"strconv"
 	"strings"
@@ -141,10 +143,12 @@ func (o Option) parse(s string) (any, error) {
 			return false, nil
 		}
 		return nil, Errorf(ErrInvalid, "", "", "Parameter '%s' expects 'on' or 'off'", o.Name)
-	case OptInt, OptSigned:
+	case OptInt:
+		return o.parseUnsigned(s)
+	case OptSigned:
 		n, err := strconv.ParseInt(s, 0, 64)
-		if err != nil || n < 0 && o.Type == OptInt {
-			return nil, Errorf(ErrInvalid, "", "", "Parameter '%s' expects a number", o.Name)
+		if err != nil {
+			return nil, o.noNumber()
 		}
 		return n, nil
 	case OptSize:
@@ -162,6 +166,30 @@ func (o Option) parse(s string) (any, error) {
 		return nil, Errorf(ErrInvalid, "", "", "Parameter '%s' does not accept value '%s'", o.Name, s)
 	}
 	return s, nil
+}
+
+// parseUnsigned reads a number as the C library does: a negative one counts from 2^64 down.
+// Numbers beyond an int64 are all taken for the largest, which is over every limit.
+func (o Option) parseUnsigned(s string) (any, error) {
+	digits := strings.TrimPrefix(s, "+")
+	negative := strings.HasPrefix(s, "-")
+	if negative {
+		digits = s[1:]
+	}
+	n, err := strconv.ParseUint(digits, 0, 64)
+	switch {
+	case errors.Is(err, strconv.ErrRange):
+		return nil, Errorf(ErrInvalid, "", "", "Value '%s' is too large for parameter '%s'", s, o.Name)
+	case err != nil:
+		return nil, o.noNumber()
+	case negative:
+		n = -n
+	}
+	return int64(min(n, math.MaxInt64)), nil
+}
+
+func (o Option) noNumber() error {
+	return Errorf(ErrInvalid, "", "", "Parameter '%s' expects a number", o.Name)
 }
 
 // Has tells if a value was given or has a default.

@@ -36,15 +36,20 @@ func CreateSnapshot(ctx context.Context, o SnapshotOptions) error {
 	return o.with(ctx, func(s blockdev.Snapshotter) error {
 		text := "Could not create snapshot '" + o.Name + "'"
 		if s == nil {
-			return blockdev.Errorf(blockdev.ErrNotSupported, "snapshot", o.Image.label(),
-				"%s: -95 (Operation not supported)", text)
+			return numbered(o, text, blockdev.ErrNotSupported)
 		}
 		_, err := s.CreateSnapshot(blockdev.Snapshot{Name: o.Name, Date: time.Now()})
-		if errors.Is(err, blockdev.ErrNotSupported) {
-			return blockdev.Errorf(blockdev.ErrNotSupported, "snapshot", o.Image.label(), "%s: -95 (%s)", text, blockdev.Message(err))
+		if err == nil {
+			return nil
 		}
-		return failed(o, text, err)
+		return numbered(o, text, err)
 	})
+}
+
+// numbered says of a failure what qemu-img says: the error number alone.
+func numbered(o SnapshotOptions, text string, err error) error {
+	number, words := blockdev.SystemError(err)
+	return blockdev.Errorf(err, "snapshot", o.Image.label(), "%s: %d (%s)", text, -number, words)
 }
 
 // ApplySnapshot makes the contents of a snapshot the present ones.
@@ -62,6 +67,9 @@ func ApplySnapshot(ctx context.Context, o SnapshotOptions) error {
 		}
 		if err == nil {
 			err = s.ApplySnapshot(sn.ID)
+		}
+		if errors.Is(err, blockdev.ErrCorrupt) {
+			return blockdev.Because(text+": Failed to load snapshot", err)
 		}
 		return failed(o, text, err)
 	})

@@ -3,7 +3,6 @@ package qemuio
 import (
 	"errors"
 	"fmt"
-	"syscall"
 
 	"github.com/qmon/qmon/blockdev"
 )
@@ -58,46 +57,9 @@ func requestFailed(what string, err error) error {
 // ErrMismatch says that what was read is not what was expected.
 var ErrMismatch = errors.New("pattern verification failed")
 
-// kindErrors are the system's errors by which QEMU knows the kinds of failure.
-var kindErrors = []struct {
-	kind  error
-	errno syscall.Errno
-}{
-	{blockdev.ErrRange, syscall.EIO},
-	{blockdev.ErrCorrupt, syscall.EIO},
-	{blockdev.ErrReadOnly, syscall.EPERM},
-	{blockdev.ErrInvalid, syscall.EINVAL},
-	{blockdev.ErrLimit, syscall.EINVAL},
-	{blockdev.ErrDenied, syscall.EPERM},
-	{blockdev.ErrInUse, syscall.EBUSY},
-	{blockdev.ErrNoSpace, syscall.ENOSPC},
-}
-
-// Words for what not every system has a number for.
-var kindTexts = []struct {
-	kind error
-	text string
-}{
-	{blockdev.ErrNoMedium, "No medium found"},
-	{blockdev.ErrNotSupported, "Operation not supported"},
-}
-
 // Message is what QEMU shows of a failing request: the C library's words for its error
 // number, which every failure has there.
 func Message(err error) string {
-	var errno syscall.Errno
-	if errors.As(err, &errno) {
-		return blockdev.Message(errno)
-	}
-	for _, k := range kindTexts {
-		if errors.Is(err, k.kind) {
-			return k.text
-		}
-	}
-	for _, k := range kindErrors {
-		if errors.Is(err, k.kind) {
-			return blockdev.Message(k.errno)
-		}
-	}
-	return blockdev.Message(err)
+	_, text := blockdev.SystemError(err)
+	return text
 }

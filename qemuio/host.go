@@ -2,6 +2,7 @@ package qemuio
 
 import (
 	"context"
+	"io"
 	"time"
 )
 
@@ -20,9 +21,19 @@ var hostCommands = []Command{
 // maxSignal is the largest number of a signal, Linux's.
 const maxSignal = 64
 
-func abort(context.Context, *Exerciser, *Call) error { return raiseAbort() }
+func abort(_ context.Context, e *Exerciser, _ *Call) error {
+	Flush(e.config.Out)
+	return raiseAbort()
+}
 
-func sigraise(_ context.Context, _ *Exerciser, c *Call) error {
+// Flush shows what w keeps back, if it is a buffer.
+func Flush(w io.Writer) {
+	if b, ok := w.(interface{ Flush() error }); ok {
+		_ = b.Flush() // as with every write of text: who does not read does not miss it
+	}
+}
+
+func sigraise(_ context.Context, e *Exerciser, c *Call) error {
 	n, err := size(c.Args[0])
 	switch {
 	case err != nil:
@@ -30,6 +41,7 @@ func sigraise(_ context.Context, _ *Exerciser, c *Call) error {
 	case n > maxSignal:
 		return complain(toOut, "signal argument '%s' is too large to be a valid signal", c.Args[0])
 	}
+	Flush(e.config.Out)
 	if err := raise(int(n)); err != nil {
 		return wrap(toReport, err.Error(), err)
 	}

@@ -19,11 +19,17 @@ func (im *Image) allocate(want int64, exact bool) (clusterRun, error) {
 	if err != nil {
 		return clusterRun{}, err
 	}
-	if what := im.metadataAt(run.first<<im.clusterBits, run.count<<im.clusterBits); what != "" {
+	refused := im.checkInactive()
+	if what := im.metadataAt(run.first<<im.clusterBits, run.count<<im.clusterBits); what != "" && refused == nil {
 		return clusterRun{}, im.markCorrupt(run.first<<im.clusterBits, "Preventing invalid write on metadata (overlaps with %s)", what)
 	}
 	if err := im.takeClusters(run); err != nil {
 		return clusterRun{}, err
+	}
+	if refused != nil {
+		// The refcounts have changed, and cannot be written: flushing says so, too.
+		im.giveBack(run)
+		return clusterRun{}, refused
 	}
 	if !exact || run.first == im.freeHint {
 		im.freeHint = run.end()

@@ -61,7 +61,7 @@ func (im *Image) downgrade(a *amendment) error {
 			return err
 		}
 		if err := im.expandZeroes(a); err != nil {
-			return err
+			return blockdev.Because("Failed to turn zero into data clusters", err)
 		}
 		h := *im.hdr
 		h.version, h.length = 2, headerLengthV2

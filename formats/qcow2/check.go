@@ -44,6 +44,7 @@ type checker struct {
 	l2         []byte // what readL2 read last
 
 	incomplete bool         // snapshot table entries lack what version 3 asks for
+	structural bool         // what is counted now are the refcount structures
 	structures []clusterRun // the refcount table and its blocks, as counted
 	broken     bool         // the refcount structures must be made anew
 }
@@ -117,8 +118,23 @@ func (c *checker) count(off, n int64) bool {
 		return false
 	}
 	for i := off >> im.clusterBits; i < im.clustersFor(off+n); i++ {
+		if c.overflows(i) {
+			continue
+		}
 		c.references.add(i)
 	}
+	return true
+}
+
+// overflows reports a reference that is one more than a refcount can express. Those of the
+// refcount structures do not matter: where they are wrong they are made anew.
+func (c *checker) overflows(cluster int64) bool {
+	if c.structural || uint64(c.references.get(cluster)) < c.im.refWidth.max() {
+		return false
+	}
+	c.corrupt("ERROR: overflow cluster offset=%#x\n"+
+		"Use qemu-img amend to increase the refcount entry width or qemu-img convert to create a clean copy if the image cannot be opened for writing",
+		cluster<<c.im.clusterBits)
 	return true
 }
 
@@ -234,6 +250,7 @@ func (c *checker) countCompressed(e uint64, active bool) {
 // countRefTable counts the refcount table and its blocks, which nobody else may use.
 func (c *checker) countRefTable() {
 	im := c.im
+	c.structural = true
 	c.countStructure(im.hdr.refTableOffset, int64(im.hdr.refTableClusters)*im.clusterSize)
 	for i, e := range im.refs.entries {
 		off := int64(e & refBlockOffsetMask)

@@ -70,6 +70,30 @@ var damages = []struct {
 	{"dirty bit", func(p patched) { p.set64(offIncompatible, incompatDirty) }},
 }
 
+// TestTooManyReferences: what narrow refcounts cannot express is damage that only wider ones
+// put right.
+func TestTooManyReferences(t *testing.T) {
+	m := create(t, 64<<20, blockdev.Options{"refcount_bits": "1"})
+	im := open(t, m, writable)
+	if _, err := im.WriteAt(bytes.Repeat([]byte{1}, 1<<16), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := im.Close(); err != nil {
+		t.Fatal(err)
+	}
+	p := patched{m.Bytes()}
+	p.set64(p.l2()+8, uint64(p.u64(p.l2())))
+	im = open(t, p.file(), blockdev.Mode{Writable: true, Check: true})
+	var findings []string
+	r, err := im.Check(context.Background(), blockdev.CheckOptions{RepairErrors: true, RepairLeaks: true,
+		Report: func(f blockdev.Finding) { findings = append(findings, f.Text) }})
+	want := "ERROR: overflow cluster offset=0x50000\n" +
+		"Use qemu-img amend to increase the refcount entry width or qemu-img convert to create a clean copy if the image cannot be opened for writing"
+	if err != nil || len(findings) != 1 || findings[0] != want || r.Corruptions != 1 || r.CorruptionsFixed != 0 {
+		t.Errorf("%v, %+v, findings %q", err, r, findings)
+	}
+}
+
 // damagedBase is the image that damages are about.
 func damagedBase(t *testing.T) *blocktest.Memory {
 	m := create(t, 64<<20, nil)

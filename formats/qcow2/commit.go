@@ -32,6 +32,7 @@ type writeBack struct {
 	l1Entries  []int
 	l1Writes   []fileWrite
 	released   []releasedRun
+	refused    error // why none of it may be written, or nil
 }
 
 // commit writes back all metadata, in the order that the package comment gives, and makes
@@ -89,7 +90,11 @@ func (im *Image) postponed() bool { return im.lazy && im.hdr.incompatible&incomp
 
 // collect takes copies of what is dirty and marks it clean. mu is held.
 func (im *Image) collect() *writeBack {
-	w := &writeBack{l2: im.l2Cache.collect(), released: im.released, move: im.refs.move}
+	var refused error
+	if im.unwritten() {
+		refused = im.checkInactive()
+	}
+	w := &writeBack{refused: refused, l2: im.l2Cache.collect(), released: im.released, move: im.refs.move}
 	im.released, im.waiting = nil, 0
 	w.l1Entries = takeKeys(im.l1.dirty)
 	w.l1Writes = entryWrites(im.l1.off, im.l1.entries, w.l1Entries)
@@ -162,6 +167,9 @@ func encodeEntries(entries []uint64) []byte {
 func (im *Image) run(w *writeBack) error {
 	if err := im.checkWritable("flush"); err != nil {
 		return err
+	}
+	if w.refused != nil {
+		return w.refused
 	}
 	if err := im.writeTables(w.refBlocks, blockdev.EventRefblockUpdatePart); err != nil {
 		return err

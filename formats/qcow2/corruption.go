@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"syscall"
 
 	"github.com/qmon/qmon/blockdev"
 )
@@ -29,6 +30,15 @@ func (im *Image) badEntry(op string, off int64, format string, args ...any) erro
 	what := fmt.Sprintf(format, args...)
 	return blockdev.ErrorAt(&badEntry{what}, op, im.name, off, "%s", notMarkedText(what))
 }
+
+// refusal is a kind of error that has, for programs that go by it, QEMU's error number.
+type refusal struct {
+	kind  error
+	errno syscall.Errno
+}
+
+func (r *refusal) Error() string   { return r.kind.Error() }
+func (r *refusal) Unwrap() []error { return []error{r.kind, r.errno} }
 
 // judge marks the image corrupt if err is about a bad entry. What was written before stays:
 // it is committed first. Neither commitMu nor mu is held.

@@ -132,6 +132,20 @@ func (im *Image) overlapBut(kind string, off, n int64) string {
 	return ""
 }
 
+// checkInactive refuses to write where the overlap checks ask for the L2 tables of snapshots
+// and it cannot be told where these are. mu is held, shared at least.
+func (im *Image) checkInactive() error {
+	if im.options.overlap&overlapInactiveL2 == 0 {
+		return nil
+	}
+	for _, s := range im.snaps {
+		if err := im.checkSnapshotL1(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // tableAt is metadataAt for L2 tables and refcount blocks.
 func (im *Image) tableAt(off, n int64) string {
 	cs := im.clusterSize

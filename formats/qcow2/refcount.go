@@ -2,6 +2,7 @@ package qcow2
 
 import (
 	"encoding/binary"
+	"syscall"
 
 	"github.com/qmon/qmon/blockdev"
 )
@@ -125,14 +126,14 @@ func (r *refReader) refcount(cluster int64) (uint64, error) {
 func (im *Image) addRefcount(first, count, delta int64) error {
 	err := im.eachRefcount(first, count, func(t *table, i, cluster int64) error {
 		if t == nil {
-			return im.corrupt("write", cluster<<im.clusterBits, "Cluster %d is in use but has no refcount block", cluster)
+			return im.noRefBlock(cluster)
 		}
 		v := im.refWidth.get(t.data, i)
 		if delta < 0 && v < uint64(-delta) {
 			return im.corrupt("write", cluster<<im.clusterBits, "Refcount of cluster %d is %d, which is less than it is used", cluster, v)
 		}
 		if delta > 0 && v > im.refWidth.max()-uint64(delta) {
-			return blockdev.ErrorAt(blockdev.ErrLimit, "write", im.name, cluster<<im.clusterBits, "Refcount of cluster %d would exceed %d bits", cluster, 1<<im.refWidth)
+			return blockdev.ErrorAt(&refusal{blockdev.ErrLimit, syscall.EINVAL}, "write", im.name, cluster<<im.clusterBits, "Refcount of cluster %d would exceed %d bits", cluster, 1<<im.refWidth)
 		}
 		return nil
 	})
@@ -152,13 +153,24 @@ func (im *Image) setRefcount(cluster int64, v uint64) error {
 		return err
 	}
 	if t == nil {
-		return im.corrupt("write", cluster<<im.clusterBits, "Cluster %d is in use but has no refcount block", cluster)
+		return im.noRefBlock(cluster)
 	}
 	im.setRefcountIn(t, cluster&(1<<im.refBlockBits-1), v)
 	if v == 0 {
 		im.freed(cluster)
 	}
 	return nil
+}
+
+// noRefBlock is the error for a cluster whose references cannot be counted: no table could
+// reach it, or there is no block where QEMU would make one and have its caller try again.
+func (im *Image) noRefBlock(cluster int64) error {
+	errno := syscall.EAGAIN
+	if cluster>>im.refBlockBits >= maxRefTableBytes/8 {
+		errno = syscall.EFBIG
+	}
+	return blockdev.ErrorAt(&refusal{blockdev.ErrCorrupt, errno}, "write", im.name, cluster<<im.clusterBits,
+		"Cluster %d is in use but has no refcount block", cluster)
 }
 
 func (im *Image) setRefcountIn(t *table, i int64, v uint64) {

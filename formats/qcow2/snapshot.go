@@ -2,6 +2,7 @@ package qcow2
 
 import (
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/qmon/qmon/blockdev"
@@ -55,7 +56,7 @@ func (im *Image) CreateSnapshot(s blockdev.Snapshot) (blockdev.Snapshot, error) 
 	}
 	err := im.exclusive(func() error {
 		if len(im.snaps) >= maxSnapshots {
-			return blockdev.Errorf(blockdev.ErrLimit, "snapshot", im.name, "File too large")
+			return blockdev.Errorf(&refusal{blockdev.ErrLimit, syscall.EFBIG}, "snapshot", im.name, "File too large")
 		}
 		if len(s.Name) > maxSnapshotString {
 			return blockdev.Errorf(blockdev.ErrLimit, "snapshot", im.name, "Snapshot name too long")

@@ -2,6 +2,7 @@ package qcow2
 
 import (
 	"encoding/binary"
+	"syscall"
 	"time"
 
 	"github.com/qmon/qmon/blockdev"
@@ -198,16 +199,28 @@ func (im *Image) setSnapshotTable(count uint32, off int64) error {
 
 // snapshotL1 reads a snapshot's L1 table.
 func (im *Image) snapshotL1(s *snapshot) ([]uint64, error) {
-	if int64(s.l1Size) > maxL1Bytes/8 {
-		return nil, im.corrupt("snapshot", s.l1Offset, "Snapshot L1 table too large")
-	}
-	if !validTable(s.l1Offset, int64(s.l1Size)*8, im.clusterSize) {
-		return nil, im.corrupt("snapshot", s.l1Offset, "Snapshot L1 table offset invalid")
+	if err := im.checkSnapshotL1(s); err != nil {
+		return nil, err
 	}
 	if need := im.l1Needed(s.diskSize); need > maxL1Bytes/8 {
 		return nil, im.corrupt("snapshot", s.l1Offset, "Snapshot disk size %d is too large", s.diskSize)
 	}
 	return im.readL1(s)
+}
+
+// checkSnapshotL1 refuses an L1 table that cannot be where and as long as the snapshot table
+// says.
+func (im *Image) checkSnapshotL1(s *snapshot) error {
+	refuse := func(errno syscall.Errno, text string) error {
+		return blockdev.ErrorAt(&refusal{blockdev.ErrCorrupt, errno}, "snapshot", im.name, s.l1Offset, "%s", text)
+	}
+	if int64(s.l1Size) > maxL1Bytes/8 {
+		return refuse(syscall.EFBIG, "Snapshot L1 table too large")
+	}
+	if !validTable(s.l1Offset, int64(s.l1Size)*8, im.clusterSize) {
+		return refuse(syscall.EINVAL, "Snapshot L1 table offset invalid")
+	}
+	return nil
 }
 
 // readL1 reads as much of a snapshot's L1 table as the file has: what is missing is empty,

@@ -47,6 +47,9 @@ func (im *Image) overwrite(p []byte, off int64) (int64, error) {
 	im.l2Cache.trim()
 	what := ""
 	inPlace := err == nil && m.inPlace() && !im.goesOn(m, off, int64(len(p)))
+	if inPlace {
+		err = im.checkInactive()
+	}
 	if inPlace && !im.external {
 		what = im.notData(m.host, m.len)
 	}

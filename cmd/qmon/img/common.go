@@ -138,13 +138,7 @@ func sizeArgument(what, s string) (int64, error) {
 	case errors.Is(err, blockdev.ErrRange):
 		return 0, fmt.Errorf("Invalid %s specified. Must be between 0 and 9223372036854775807.", what)
 	}
-	return 0, &twoLines{
-		"Invalid " + what + " specified. You may use k, M, G, T, P or E suffixes for",
-		"kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.",
-	}
+	return 0, errors.Join(
+		fmt.Errorf("Invalid %s specified. You may use k, M, G, T, P or E suffixes for", what),
+		errors.New("kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes."))
 }
-
-// twoLines is a message whose lines are both reported as messages.
-type twoLines [2]string
-
-func (l *twoLines) Error() string { return l[0] + "\n" + l[1] }

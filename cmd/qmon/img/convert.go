@@ -100,10 +100,9 @@ func snapshotName(s string) (n img.SnapshotName, err error) {
 		case "snapshot.name":
 			n.Name = p.Value
 		default:
-			return n, &twoLines{
-				"Invalid parameter '" + p.Key + "'",
-				"Failed in parsing snapshot param '" + s + "'",
-			}
+			return n, errors.Join(
+				fmt.Errorf("Invalid parameter '%s'", p.Key),
+				fmt.Errorf("Failed in parsing snapshot param '%s'", s))
 		}
 	}
 	return n, nil

@@ -157,12 +157,9 @@ func (t *tool) newFlagSet() *pflag.FlagSet {
 
 // report prints an error as QEMU words it.
 func (t *tool) report(err error) {
-	if l := (*twoLines)(nil); errors.As(err, &l) {
-		t.errorf("%s", l[0])
-		t.errorf("%s", l[1])
-		return
+	for _, text := range blockdev.Messages(err) {
+		t.errorf("%s", text)
 	}
-	t.errorf("%s", blockdev.Message(err))
 }
 
 func (t *tool) errorf(format string, args ...any) {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/img"
 )
 
@@ -81,7 +80,7 @@ func checkMeasureOptions(o img.MeasureOptions) error {
 		return err
 	}
 	if err := o.Check(); err != nil {
-		return &twoLines{blockdev.Message(err), "Invalid options for file format '" + driver.Name + "'"}
+		return errors.Join(err, fmt.Errorf("Invalid options for file format '%s'", driver.Name))
 	}
 	return nil
 }

@@ -44,7 +44,8 @@ func Main(prog string, args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the program where it stands
-	t := &tool{ctx: ctx, prog: prog, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
+	t := &tool{ctx: ctx, prog: prog, stdin: os.Stdin, stdout: newOutput(os.Stdout), stderr: os.Stderr}
+	defer qemuio.Flush(t.stdout)
 	t.edit = term.IsTerminal(int(os.Stdin.Fd()))
 	return t.main(args)
 }
@@ -114,16 +115,10 @@ func (t *tool) main(args []string) int {
 
 // report prints an error behind the program's name, each of several on its own.
 func (t *tool) report(err error) {
-	if several, ok := err.(interface{ Unwrap() []error }); ok {
-		if _, one := err.(*blockdev.Error); !one {
-			for _, e := range several.Unwrap() {
-				t.report(e)
-			}
-			return
+	for _, text := range blockdev.Messages(err) {
+		if text != "" {
+			fmt.Fprintf(t.stderr, "%s: %s\n", t.prog, text)
 		}
-	}
-	if text := blockdev.Message(err); text != "" {
-		fmt.Fprintf(t.stderr, "%s: %s\n", t.prog, text)
 	}
 }
 
@@ -162,6 +157,7 @@ func (t *tool) prompt(do func(line string)) error {
 	in := bufio.NewReader(t.stdin)
 	for !t.over() {
 		fmt.Fprint(t.stdout, prompt)
+		qemuio.Flush(t.stdout)
 		line, err := t.readLine(in)
 		switch {
 		case err == nil, line != "" && errors.Is(err, io.EOF):
