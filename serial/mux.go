@@ -2,6 +2,7 @@ package serial
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
@@ -19,7 +20,8 @@ const (
 
 // Mux lets several front ends share one device. All write to it; what comes from it goes
 // to the one that has the focus, except for the multiplexer's own keys, which follow the
-// escape key.
+// escape key. Nothing is taken in before there are ports and each has had a front end: a
+// key that switches to the next one would be lost.
 type Mux struct {
 	base  Chardev
 	owns  bool // base is closed with the multiplexer
@@ -40,10 +42,11 @@ type Mux struct {
 type MuxPort struct {
 	mux *Mux
 
-	calls sync.Mutex // held while the front end is called
-	mu    sync.Mutex // guards the rest
-	front Frontend
-	held  []byte // for a front end without room, at most muxRoom
+	calls   sync.Mutex // held while the front end is called
+	mu      sync.Mutex // guards the rest
+	front   Frontend
+	awaited bool   // neither a front end nor Close has come yet
+	held    []byte // for a front end without room, at most muxRoom
 }
 
 var (
@@ -70,7 +73,7 @@ func (m *Mux) Port() (*MuxPort, error) {
 	if len(m.ports) == maxPorts {
 		return nil, fmt.Errorf("chardev '%s' has %d front ends already", m.id, maxPorts)
 	}
-	p := &MuxPort{mux: m}
+	p := &MuxPort{mux: m, awaited: true}
 	m.ports = append(m.ports, p)
 	return p, nil
 }
@@ -85,6 +88,13 @@ func (m *Mux) SetFocus(p *MuxPort) {
 		was.event(EventFocusOut)
 	}
 	p.event(EventFocusIn)
+}
+
+// complete tells if there are ports, and none waits for its front end.
+func (m *Mux) complete() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.ports) > 0 && !slices.ContainsFunc(m.ports, (*MuxPort).waits)
 }
 
 // focused returns the port that has the focus.
@@ -166,6 +176,9 @@ type muxInput struct{ m *Mux }
 // Receive implements Frontend.
 func (i muxInput) Receive(b []byte) int {
 	m := i.m
+	if !m.complete() {
+		return 0
+	}
 	for n, c := range b {
 		if !m.accept(c) {
 			return n
@@ -222,7 +235,7 @@ func (p *MuxPort) Connect(f Frontend) error {
 	p.mu.Lock()
 	taken := p.front != nil
 	if !taken {
-		p.front = f
+		p.front, p.awaited = f, false
 	}
 	p.mu.Unlock()
 	if taken {
@@ -248,7 +261,7 @@ func (p *MuxPort) Connect(f Frontend) error {
 // detach lets the front end go. Its port stays, without the focus.
 func (p *MuxPort) detach() {
 	p.mu.Lock()
-	p.front, p.held = nil, nil
+	p.front, p.awaited, p.held = nil, false, nil
 	p.mu.Unlock()
 	m := p.mux
 	m.mu.Lock()
@@ -260,6 +273,14 @@ func (p *MuxPort) detach() {
 	if had {
 		m.switchFocus()
 	}
+	m.base.Ready()
+}
+
+// waits tells if the port was made for a front end that has not come yet.
+func (p *MuxPort) waits() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.awaited
 }
 
 // Connected implements Chardev.
@@ -269,23 +290,36 @@ func (p *MuxPort) Connected() bool {
 	return p.front != nil
 }
 
-// push hands a byte to the front end, or keeps it for later; false if it is full.
+// push hands a byte to the front end, or keeps it for later; false if it is full. The byte
+// is kept before it is offered: Ready may come while the front end refuses it.
 func (p *MuxPort) push(c byte) bool {
 	p.calls.Lock()
 	defer p.calls.Unlock()
 	p.mu.Lock()
-	f, held := p.front, len(p.held)
-	p.mu.Unlock()
-	if f != nil && held == 0 && f.Receive([]byte{c}) == 1 {
-		return true
+	room := p.front != nil && len(p.held) < muxRoom
+	if room {
+		p.held = append(p.held, c)
 	}
+	alone := len(p.held) == 1
+	p.mu.Unlock()
+	if room && alone {
+		p.offer()
+	}
+	return room
+}
+
+// offer hands what is kept to the front end. With calls held.
+func (p *MuxPort) offer() {
+	p.mu.Lock()
+	f, held := p.front, p.held
+	p.mu.Unlock()
+	if f == nil {
+		return
+	}
+	n := f.Receive(held)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.held) == muxRoom {
-		return false
-	}
-	p.held = append(p.held, c)
-	return true
+	p.held = p.held[min(n, len(p.held)):]
 }
 
 // Ready implements Chardev. What was kept goes first; it is called by the front end, and
@@ -301,20 +335,11 @@ func (p *MuxPort) Ready() {
 	go p.drain()
 }
 
-// drain hands the kept bytes to the front end.
+// drain hands on what is kept, and asks the device below for more.
 func (p *MuxPort) drain() {
 	defer RestoreOnPanic()
 	p.calls.Lock()
-	p.mu.Lock()
-	f, held := p.front, p.held
-	p.mu.Unlock()
-	n := 0
-	if f != nil {
-		n = f.Receive(held)
-	}
-	p.mu.Lock()
-	p.held = p.held[min(n, len(p.held)):]
-	p.mu.Unlock()
+	p.offer()
 	p.calls.Unlock()
 	p.mux.base.Ready()
 }

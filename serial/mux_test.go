@@ -136,6 +136,64 @@ func TestMuxKeysGetThrough(t *testing.T) {
 	s.fronts[0].wants(t, "<opened>abc"+long[:n])
 }
 
+// hasty is a front end that makes room while it refuses the first byte.
+type hasty struct {
+	recorder
+	port  *MuxPort
+	asked bool
+}
+
+func (h *hasty) Receive(p []byte) int {
+	if !h.asked {
+		h.asked = true
+		h.port.Ready()
+		return 0
+	}
+	return h.recorder.Receive(p)
+}
+
+// TestMuxRoomWhileRefusing has a front end that asks for more before the multiplexer knows
+// that it took nothing: it asks once.
+func TestMuxRoomWhileRefusing(t *testing.T) {
+	s := newMuxSetup(t, 0, 0)
+	port, err := s.mux.Port()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &hasty{port: port}
+	if err := port.Connect(f); err != nil {
+		t.Fatal(err)
+	}
+	if s.key("a") != 1 {
+		t.Fatal("the byte was not taken")
+	}
+	f.wants(t, "<opened>a")
+}
+
+// TestMuxWaitsForItsPorts types before the second front end is there.
+func TestMuxWaitsForItsPorts(t *testing.T) {
+	s := newMuxSetup(t, 0, 0)
+	keys := "\x01ca"
+	if n := s.key(keys); n != 0 {
+		t.Errorf("took %d bytes without a port", n)
+	}
+	var ports [3]*MuxPort
+	for i := range ports {
+		ports[i], _ = s.mux.Port()
+	}
+	var first, second recorder
+	ports[0].Connect(&first)
+	ports[1].Connect(&second)
+	if n := s.key(keys); n != 0 {
+		t.Errorf("took %d bytes before the last port had its front end", n)
+	}
+	ports[2].Close()
+	if n := s.key(keys); n != len(keys) {
+		t.Errorf("took %d bytes", n)
+	}
+	second.wants(t, "<out><opened><in>a")
+}
+
 // taken1 tells if the room for one byte is used.
 func (r *recorder) taken1() bool {
 	r.mu.Lock()

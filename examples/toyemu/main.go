@@ -109,6 +109,10 @@ func (t *toy) addConsole(processor *cpu, terminal string) error {
 	if err != nil {
 		return err
 	}
+	place, err := serial.Attach(line) // before the first is used: nothing typed gets lost
+	if err != nil {
+		return err
+	}
 	c := &console{machine: t.machine, line: port, irq: processor.wake}
 	if _, err := t.machine.Memory().AddIO("console", consoleAt, 8, c); err != nil {
 		return err
@@ -117,11 +121,7 @@ func (t *toy) addConsole(processor *cpu, terminal string) error {
 	if err := port.Connect(c); err != nil {
 		return err
 	}
-	console, err := serial.Attach(line)
-	if err != nil {
-		return err
-	}
-	_, err = t.monitor.Attach(console, monitor.SessionOptions{Color: true})
+	_, err = t.monitor.Attach(place, monitor.SessionOptions{Color: true})
 	return err
 }
 

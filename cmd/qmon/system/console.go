@@ -15,7 +15,8 @@ import (
 )
 
 // consoles are the character devices of one run: the guest's serial port, and what
-// monitors listen on.
+// monitors listen on. Places on a multiplexer are taken before the machine is made, so
+// that it keeps what is typed until all of them listen.
 type consoles struct {
 	set      serial.Set
 	port     serial.Chardev // of the guest's UART, nil for none
@@ -83,8 +84,11 @@ func (c *consoles) open(o *options) error {
 		if err != nil {
 			return err
 		}
-		if d != nil {
-			c.monitors = append(c.monitors, d)
+		if d == nil {
+			continue
+		}
+		if err := c.addMonitor(d); err != nil {
+			return &usageError{"-monitor " + text, err.Error()}
 		}
 	}
 	for _, a := range o.mons {
@@ -101,18 +105,25 @@ func (c *consoles) openSerial(i int, text string) error {
 	if err != nil || d == nil {
 		return err
 	}
-	// A guest without a serial port leaves the place on a multiplexer taken all the same:
-	// the focus begins there.
-	port, err := serial.Attach(d)
+	if i == 0 {
+		c.port, err = serial.Attach(d)
+	}
+	if err == nil && strings.HasPrefix(text, "mon:") {
+		err = c.addMonitor(d)
+	}
 	if err != nil {
 		return &usageError{"-serial " + text, err.Error()}
 	}
-	if i == 0 {
-		c.port = port
+	return nil
+}
+
+// addMonitor has a monitor listen on a device once the machine is made.
+func (c *consoles) addMonitor(d serial.Chardev) error {
+	place, err := serial.Attach(d)
+	if err != nil {
+		return err
 	}
-	if strings.HasPrefix(text, "mon:") {
-		c.monitors = append(c.monitors, d)
-	}
+	c.monitors = append(c.monitors, place)
 	return nil
 }
 
@@ -167,8 +178,7 @@ func (c *consoles) openMon(a argument) error {
 	if d == nil {
 		return &serial.NotFoundError{ID: id}
 	}
-	c.monitors = append(c.monitors, d)
-	return nil
+	return c.addMonitor(d)
 }
 
 // noMore refuses keys that nobody took, other than the harmless ones.
@@ -183,11 +193,7 @@ func noMore(l qemuopts.List, harmless ...string) error {
 
 // attach starts a monitor on each of its devices.
 func (c *consoles) attach(m *monitor.Monitor, o *options) error {
-	for _, d := range c.monitors {
-		place, err := serial.Attach(d)
-		if err != nil {
-			return err
-		}
+	for _, place := range c.monitors {
 		if _, err := m.Attach(place, monitor.SessionOptions{ExitStatus: o.strict, Color: true}); err != nil {
 			return err
 		}
