@@ -37,6 +37,14 @@ type Discarder interface {
 	Discard(off, n int64) error
 }
 
+// RangeCopier copies from another node inside the host, which may share the storage rather
+// than move the bytes. Fallback: none, [Copy] reads and writes.
+type RangeCopier interface {
+	// CopyRange copies the n bytes at from in src to off. ErrNotSupported if these two nodes
+	// have no such way, or not for this range, of which a part may be copied then.
+	CopyRange(src Node, from, off, n int64) error
+}
+
 // Resizer changes Size. Fallback: none, [Resize] returns ErrNotSupported.
 type Resizer interface {
 	Resize(size int64, o ResizeOptions) error

@@ -3,7 +3,9 @@ package blockdev
 import (
 	"bytes"
 	"context"
+	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -24,6 +26,9 @@ type CopyOptions struct {
 	// InOrder writes one request after the other, by offset, so that a format that
 	// allocates as it is written lays the data out in order. Reading stays parallel.
 	InOrder bool
+	// Offload has the host copy data, where dst is a RangeCopier and can do it. Zeroes in
+	// the data are not looked for then. Not with Compress or Salvage.
+	Offload bool
 	// RateLimit is how many bytes of data may be copied in a second, 0 for any number.
 	RateLimit int64
 	// Salvage goes on with zeroes where a sector cannot be read, and with reading where its
@@ -97,6 +102,8 @@ type copier struct {
 	o          CopyOptions
 	total      int64
 	compressed CompressedWriter // nil unless asked for
+	ranges     RangeCopier      // nil unless asked for
+	noRanges   atomic.Bool      // ranges has said that it cannot
 	turn       *turnstile
 	pace       pace
 	pool       sync.Pool // buffers of ChunkSize bytes
@@ -131,6 +138,9 @@ func newCopier(dst, src Node, o CopyOptions) (*copier, error) {
 			return nil, Errorf(ErrNotSupported, "copy", "", "Compression not supported for this file format")
 		}
 		c.compressed, c.o.ChunkSize = w, clusterSize(dst)
+	}
+	if o.Offload && !o.Compress && o.Salvage == nil {
+		c.ranges, _ = dst.(RangeCopier)
 	}
 	c.pool.New = func() any { b := make([]byte, c.o.ChunkSize); return &b }
 	return c, nil
@@ -258,6 +268,9 @@ func (c *copier) do(p copyPiece) error {
 	case !carriesData(p.status):
 		return c.inTurn(p, func() error { return c.zero(p.off, p.status.Len) })
 	}
+	if copied, err := c.offload(p); copied {
+		return c.inTurn(p, func() error { return err })
+	}
 	held := c.pool.Get().(*[]byte)
 	defer c.pool.Put(held)
 	buf := (*held)[:p.status.Len]
@@ -275,6 +288,19 @@ func (c *copier) do(p copyPiece) error {
 		}
 	}
 	return c.inTurn(p, write)
+}
+
+// offload has the host copy data; copied is false if it cannot, and it is not asked again.
+func (c *copier) offload(p copyPiece) (copied bool, err error) {
+	if c.ranges == nil || p.status.Kind != ExtentData || c.noRanges.Load() {
+		return false, nil
+	}
+	err = c.ranges.CopyRange(p.status.Node, p.status.Host, p.off, p.status.Len)
+	if errors.Is(err, ErrNotSupported) {
+		c.noRanges.Store(true)
+		return false, nil
+	}
+	return true, err
 }
 
 // inTurn calls write, with InOrder after those of all the pieces before p.

@@ -311,3 +311,42 @@ func TestFallbacks(t *testing.T) {
 		t.Errorf("%+v", l)
 	}
 }
+
+// host copies ranges until it has done so often enough.
+type host struct {
+	*blocktest.Memory
+	copies int
+}
+
+func (h *host) CopyRange(src blockdev.Node, from, off, n int64) error {
+	if h.copies == 0 {
+		return blockdev.Errorf(blockdev.ErrNotSupported, "copy", "", "enough")
+	}
+	h.copies--
+	buf := make([]byte, n)
+	if _, err := src.ReadAt(buf, from); err != nil {
+		return err
+	}
+	_, err := h.WriteAt(buf, off)
+	return err
+}
+
+func TestCopyByTheHost(t *testing.T) {
+	want := make([]byte, 64<<10)
+	for i := range want {
+		want[i] = byte(i / 100)
+	}
+	for _, copies := range []int{0, 3, 100} {
+		for _, inOrder := range []bool{false, true} {
+			dst := &host{blocktest.NewMemory(make([]byte, len(want))), copies}
+			src := blocktest.NewFaulty(blocktest.NewMemory(want))
+			o := blockdev.CopyOptions{Offload: true, ChunkSize: 4096, Workers: 1, InOrder: inOrder}
+			if err := blockdev.Copy(t.Context(), dst, src, o); err != nil || !bytes.Equal(dst.Bytes(), want) {
+				t.Errorf("%d copies, in order %v: %v", copies, inOrder, err)
+			}
+			if done := copies - dst.copies; done != min(copies, 16) {
+				t.Errorf("%d of %d pieces are copied by the host", done, copies)
+			}
+		}
+	}
+}

@@ -41,6 +41,9 @@ type ConvertOptions struct {
 	OutOfOrder bool
 	// RateLimit is how many bytes of data may be copied in a second, 0 for any number.
 	RateLimit int64
+	// Offload has the host copy data from file to raw target, where it can: see
+	// [blockdev.CopyOptions].
+	Offload bool
 	// Salvage goes on with zeroes where a sector cannot be read, and is told of each as
 	// [blockdev.CopyOptions] says; nil stops at the first.
 	Salvage func(err error)
@@ -265,6 +268,7 @@ func (c *conversion) fill(ctx context.Context) (err error) {
 		DataProgress: !c.o.Dense && (!c.o.CoarseProgress || c.o.Salvage != nil),
 		ChunkSize:    convertChunk,
 		Compress:     c.o.Compress,
+		Offload:      c.o.Offload,
 		RateLimit:    c.o.RateLimit,
 		Salvage:      c.o.Salvage,
 	}

@@ -88,6 +88,7 @@ var (
 	_ blockdev.Resizer        = (*Node)(nil)
 	_ blockdev.Reopener       = (*Node)(nil)
 	_ blockdev.AllocatedSizer = (*Node)(nil)
+	_ blockdev.RangeCopier    = (*Node)(nil)
 )
 
 // open opens a regular file.

@@ -5,6 +5,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/qmon/qmon/blockdev"
 )
 
 // seekData finds the first data at or behind off: found is false if there is none, ok is
@@ -53,6 +55,39 @@ func fallocate(f *os.File, mode uint32, off, n int64) error {
 func isRefusal(err error) (refused, forever bool) {
 	forever = errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.ENOTTY)
 	return forever || errors.Is(err, unix.EINVAL), forever
+}
+
+// copyRange copies with copy_file_range(2). ErrNotSupported if src ends within the range.
+func copyRange(dst, src *os.File, from, off, n int64) error {
+	for n > 0 {
+		k, err := unix.CopyFileRange(int(src.Fd()), &from, int(dst.Fd()), &off, int(min(n, maxCopyRange)), 0)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return err
+		case k == 0:
+			return blockdev.ErrNotSupported
+		}
+		n -= int64(k)
+	}
+	return nil
+}
+
+// maxCopyRange is less than what the system copies in one call at most.
+const maxCopyRange = 1 << 30
+
+// isCopyRefusal tells that the bytes have to be copied in another way: what
+// copy_file_range(2) says of two file systems, of files that are none, and of old kernels.
+func isCopyRefusal(err error) bool {
+	for _, refusal := range []error{
+		blockdev.ErrNotSupported, unix.EXDEV, unix.EINVAL, unix.EOPNOTSUPP, unix.ENOSYS, unix.EPERM, unix.EISDIR, unix.ETXTBSY,
+	} {
+		if errors.Is(err, refusal) {
+			return true
+		}
+	}
+	return false
 }
 
 // dataSync flushes. EINVAL is what special files say that keep nothing (fdatasync(2)).

@@ -24,6 +24,10 @@ func isRefusal(err error) (refused, forever bool) {
 	return err == blockdev.ErrNotSupported, err == blockdev.ErrNotSupported
 }
 
+func copyRange(_, _ *os.File, _, _, _ int64) error { return blockdev.ErrNotSupported }
+
+func isCopyRefusal(err error) bool { return err == blockdev.ErrNotSupported }
+
 func dataSync(f *os.File) error { return f.Sync() }
 
 const directAlign = 4096

@@ -249,3 +249,30 @@ func TestQEMUSystemAndWeLockEachOtherOut(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestTheHostCopiesRanges(t *testing.T) {
+	data := []byte(strings.Repeat("0123456789abcdef", 64<<10))
+	src, _ := tempFile(t, data, blockdev.Mode{})
+	dst, _ := tempFile(t, nil, blockdev.Mode{})
+	copyRange := func(from, off, n int64) error {
+		return dst.Node.(blockdev.RangeCopier).CopyRange(src.Node, from, off, n)
+	}
+	if err := copyRange(5, 7, 300<<10); errors.Is(err, blockdev.ErrNotSupported) {
+		t.Skip("not on this file system")
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, 300<<10)
+	if _, err := dst.Node.ReadAt(got, 7); err != nil || string(got) != string(data[5:5+(300<<10)]) {
+		t.Errorf("other bytes, %v", err)
+	}
+	if size := dst.Node.Size(); size != 7+(300<<10) {
+		t.Errorf("the target has %d bytes", size)
+	}
+	if err := copyRange(1<<20-10, 0, 20); !errors.Is(err, blockdev.ErrNotSupported) {
+		t.Errorf("past the end of the source: %v", err)
+	}
+	if err := src.Node.(blockdev.RangeCopier).CopyRange(src.Node, 0, 100, 50); !errors.Is(err, blockdev.ErrNotSupported) {
+		t.Errorf("within a file: %v", err)
+	}
+}

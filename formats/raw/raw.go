@@ -63,6 +63,7 @@ var (
 	_ blockdev.ZeroWriter     = (*Image)(nil)
 	_ blockdev.Discarder      = (*Image)(nil)
 	_ blockdev.Resizer        = (*Image)(nil)
+	_ blockdev.RangeCopier    = (*Image)(nil)
 	_ blockdev.Reopener       = (*Image)(nil)
 	_ blockdev.Limiter        = (*Image)(nil)
 	_ blockdev.AllocatedSizer = (*Image)(nil)
@@ -226,6 +227,18 @@ func (m *Image) WriteZeroes(off, n int64, flags blockdev.ZeroFlags) error {
 		off, n = off+k, n-k
 	}
 	return blockdev.WriteZeroes(m.file, m.offset+off, n, flags)
+}
+
+// CopyRange passes on, but for a guarded head, which is checked as it is written.
+func (m *Image) CopyRange(src blockdev.Node, from, off, n int64) error {
+	if err := blockdev.CheckRange("copy", m, off, n); err != nil {
+		return err
+	}
+	f, ok := m.file.(blockdev.RangeCopier)
+	if !ok || m.guarded(off) {
+		return blockdev.ErrNotSupported
+	}
+	return f.CopyRange(src, from, m.offset+off, n)
 }
 
 // Discard passes on. A guarded head is not discarded, as discarded bytes can change.

@@ -27,15 +27,15 @@ const (
 
 // convertFlags are the options of convert.
 type convertFlags struct {
-	o                      img.ConvertOptions
-	src                    sourceFlags
-	create                 createOptions
-	targetFormat           string
-	targetImageOpts        bool
-	cache, srcCache        string
-	progress, quiet        bool
-	sparseGiven, offloaded bool
-	salvage                bool
+	o               img.ConvertOptions
+	src             sourceFlags
+	create          createOptions
+	targetFormat    string
+	targetImageOpts bool
+	cache, srcCache string
+	progress, quiet bool
+	sparseGiven     bool
+	salvage         bool
 }
 
 func (c *convertFlags) flagSet(t *tool) *pflag.FlagSet {
@@ -54,7 +54,7 @@ func (c *convertFlags) flagSet(t *tool) *pflag.FlagSet {
 	fs.BoolVar(&c.o.TargetIsZero, "target-is-zero", false, "")
 	fs.BoolVar(&c.targetImageOpts, "target-image-opts", false, "")
 	fs.BoolVarP(&c.o.Compress, "compress", "c", false, "")
-	fs.BoolVarP(&c.offloaded, "copy-offload", "C", false, "")
+	fs.BoolVarP(&c.o.Offload, "copy-offload", "C", false, "")
 	fs.BoolVarP(&c.o.OutOfOrder, "out-of-order", "W", false, "")
 	fs.VarP(funcValue(c.setSparse), "sparse", "S", "")
 	fs.VarP(funcValue(c.setWorkers), "workers", "m", "")
@@ -165,11 +165,11 @@ func (c *convertFlags) check() error {
 		c.targetFormat = "raw"
 	}
 	switch {
-	case c.offloaded && c.o.Compress:
+	case c.o.Offload && c.o.Compress:
 		return errors.New("Cannot enable copy offloading when -c is used")
-	case c.offloaded && c.salvage:
+	case c.o.Offload && c.salvage:
 		return errors.New("Cannot use copy offloading in salvaging mode")
-	case c.offloaded && c.sparseGiven:
+	case c.o.Offload && c.sparseGiven:
 		return errors.New("Cannot enable copy offloading when -S is used")
 	case c.targetImageOpts && c.targetFormat != "":
 		return errors.New("--image-opts and --format are mutually exclusive")

@@ -174,7 +174,7 @@ var parityCases = []string{
 	"create -q -f qcow2 -b o.qcow2 -F qcow2 n; resize -q n 5M; commit -b d.qcow2 n; info d.qcow2; compare n d.qcow2; map n; commit -b o.qcow2 -q n; check o.qcow2",
 	"commit -r foo o.qcow2", "commit -r 0 o.qcow2", "commit -r 1G -p -q o.qcow2; compare o.qcow2 d.qcow2", "commit -r -1 o.qcow2",
 	"convert -r foo d.qcow2 n", "convert -r 100M d.qcow2 n; compare n d.raw", "convert --salvage -C d.qcow2 n", "convert --salvage -c d.qcow2 n", "convert --salvage -O qcow2 d.qcow2 n; compare n d.raw",
-	"convert -C d.qcow2 n; compare n d.raw", "convert -C -c -O qcow2 d.qcow2 n",
+	"convert -C d.qcow2 n; compare n d.raw", "convert -C d.raw n; compare n d.raw", "convert -C -c -O qcow2 d.qcow2 n",
 	// convert
 	"convert", "convert a.raw", "convert -O qcow2 d.raw n.q; check n.q; compare n.q d.raw", "convert d.qcow2 n.raw; compare n.raw d.raw",
 	"convert -O raw c.qcow2 n.raw; compare n.raw d.raw", "convert -O qcow2 o.qcow2 n.q; compare n.q o.qcow2; info n.q",
