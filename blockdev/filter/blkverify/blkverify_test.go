@@ -2,6 +2,7 @@ package blkverify_test
 
 import (
 	"errors"
+	"syscall"
 	"testing"
 
 	"github.com/qmon/qmon/blockdev"
@@ -44,5 +45,55 @@ func TestADifferenceIsFound(t *testing.T) {
 	}
 	if err := v.Unref(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestWhatChangesTheDiskReachesBoth, and where one cannot follow the request fails.
+func TestWhatChangesTheDiskReachesBoth(t *testing.T) {
+	for name, c := range map[string]struct {
+		do   func(n blockdev.Node) error
+		op   blocktest.Op
+		want string
+	}{
+		"write":   {func(n blockdev.Node) error { _, err := n.WriteAt([]byte("XY"), 3); return err }, blocktest.OpWrite, "012XY567"},
+		"zeroes":  {func(n blockdev.Node) error { return blockdev.WriteZeroes(n, 6, 2, 0) }, blocktest.OpZero, "012345\x00\x00"},
+		"longer":  {func(n blockdev.Node) error { return blockdev.Resize(n, 9, blockdev.ResizeOptions{}) }, blocktest.OpResize, "01234567\x00"},
+		"shorter": {func(n blockdev.Node) error { return blockdev.Resize(n, 2, blockdev.ResizeOptions{Shrink: true}) }, blocktest.OpResize, "01"},
+		"discard": {func(n blockdev.Node) error { return blockdev.Discard(n, 0, 8) }, 0, "01234567"}, // reaches none
+		"flush":   {blockdev.Node.Flush, blocktest.OpFlush, "01234567"},
+	} {
+		for _, failing := range []string{"", "raw", "test"} {
+			var g blockdev.Graph
+			disks := map[string]*blocktest.Memory{}
+			o := blockdev.Options{"driver": "blkverify"}
+			for _, child := range []string{"raw", "test"} {
+				disks[child] = blocktest.NewMemory([]byte("01234567"))
+				f := blocktest.NewFaulty(disks[child])
+				if child == failing && c.op != 0 {
+					f.Inject(blocktest.Fault{Op: c.op})
+				}
+				v, err := g.Add(f, child, blockdev.Mode{Writable: true})
+				if err != nil {
+					t.Fatal(err)
+				}
+				o[child] = v.Name
+			}
+			v, err := g.OpenDescription(t.Context(), o, blockdev.OpenOptions{Mode: blockdev.Mode{Writable: true}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = c.do(v.Node)
+			if fails := failing != "" && c.op != 0; fails != errors.Is(err, syscall.EIO) || !fails && err != nil {
+				t.Errorf("%s, %q fails: %v", name, failing, err)
+			}
+			if failing != "" {
+				continue
+			}
+			for child, d := range disks {
+				if got := string(d.Bytes()); got != c.want {
+					t.Errorf("%s: %s holds %q", name, child, got)
+				}
+			}
+		}
 	}
 }

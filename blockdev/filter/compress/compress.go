@@ -74,7 +74,7 @@ func (n *Node) writeCluster(p []byte, off int64) error {
 	if err != nil {
 		return err
 	}
-	if e.Allocated || e.Len < length || e.Kind == blockdev.ExtentData {
+	if e.Allocated || e.Len < length || e.Kind == blockdev.ExtentData || e.Kind == blockdev.ExtentOpaque {
 		_, err := n.image.WriteAt(p, off)
 		return err
 	}
@@ -87,6 +87,18 @@ func (n *Node) writeCluster(p []byte, off int64) error {
 		p = whole
 	}
 	return n.to.WriteCompressed(p, start)
+}
+
+// WriteZeroes passes on while no cluster of the range is read to be made a whole one.
+func (n *Node) WriteZeroes(off, length int64, flags blockdev.ZeroFlags) error {
+	defer n.ranges.Lock(off, off+length, false)()
+	return n.Base.WriteZeroes(off, length, flags)
+}
+
+// Discard passes on in the same way.
+func (n *Node) Discard(off, length int64) error {
+	defer n.ranges.Lock(off, off+length, false)()
+	return n.Base.Discard(off, length)
 }
 
 // Map is the image's.

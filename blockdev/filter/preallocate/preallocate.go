@@ -63,37 +63,45 @@ func (n *Node) Size() int64 {
 	return n.end
 }
 
-// reserve makes room for a write that ends at end.
-func (n *Node) reserve(end int64) error {
+// writing makes room for a write that ends at end, and does it. The disk becomes longer only
+// if that succeeds.
+func (n *Node) writing(end int64, do func() error) error {
+	n.reserve(end)
+	if err := do(); err != nil {
+		return err
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if end <= n.end {
-		return nil
-	}
+	n.end = max(n.end, end)
+	return nil
+}
+
+func (n *Node) reserve(end int64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	if end > n.file.Size() && end <= blockdev.MaxSize-n.more-n.align {
 		want := (end + n.more + n.align - 1) / n.align * n.align
 		// Zeroes on request are what is wanted here; where they cannot be had the file
 		// grows with the write itself.
 		_ = blockdev.Resize(n.file, want, blockdev.ResizeOptions{Preallocation: "falloc"})
 	}
-	n.end = end
-	return nil
 }
 
 // WriteAt reserves and writes.
 func (n *Node) WriteAt(p []byte, off int64) (int, error) {
-	if err := n.reserve(off + int64(len(p))); err != nil {
+	err := n.writing(off+int64(len(p)), func() error {
+		_, err := n.file.WriteAt(p, off)
+		return err
+	})
+	if err != nil {
 		return 0, err
 	}
-	return n.file.WriteAt(p, off)
+	return len(p), nil
 }
 
 // WriteZeroes reserves and passes on.
 func (n *Node) WriteZeroes(off, length int64, flags blockdev.ZeroFlags) error {
-	if err := n.reserve(off + length); err != nil {
-		return err
-	}
-	return blockdev.WriteZeroes(n.file, off, length, flags)
+	return n.writing(off+length, func() error { return blockdev.WriteZeroes(n.file, off, length, flags) })
 }
 
 // ReadAt reads what was written.

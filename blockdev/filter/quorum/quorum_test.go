@@ -110,6 +110,89 @@ func TestWritesReachAllAndMayFailOnSome(t *testing.T) {
 	}
 }
 
+// TestChildrenThatFail are not heard, and may be as many as the threshold leaves over.
+func TestChildrenThatFail(t *testing.T) {
+	const all = blocktest.OpRead | blocktest.OpWrite | blocktest.OpZero | blocktest.OpDiscard | blocktest.OpFlush
+	requests := map[string]func(n blockdev.Node) error{
+		"read":    func(n blockdev.Node) error { return readAll(n, "same") },
+		"write":   func(n blockdev.Node) error { _, err := n.WriteAt([]byte("same"), 0); return err },
+		"zeroes":  func(n blockdev.Node) error { return blockdev.WriteZeroes(n, 0, 4, 0) },
+		"discard": func(n blockdev.Node) error { return blockdev.Discard(n, 0, 4) },
+		"flush":   blockdev.Node.Flush,
+	}
+	for _, c := range []struct {
+		options string
+		errs    []error // of each child, nil for none
+		want    error
+	}{
+		{"vote-threshold=2", []error{nil, syscall.ENOSPC, nil}, nil},
+		{"vote-threshold=3", []error{nil, syscall.ENOSPC, nil}, syscall.ENOSPC},
+		{"vote-threshold=1", []error{syscall.EIO, nil, syscall.ENOSPC}, nil},
+		{"vote-threshold=2", []error{nil, syscall.ENOSPC, syscall.EIO, syscall.EIO}, syscall.EIO}, // what most say
+		{"vote-threshold=1", []error{syscall.EIO, syscall.ENOSPC, syscall.ENOSPC}, syscall.ENOSPC},
+	} {
+		for name, do := range requests {
+			var g blockdev.Graph
+			o := blockdev.Options{"driver": "quorum"}
+			k, v, _ := strings.Cut(c.options, "=")
+			o[k] = v
+			for i, err := range c.errs {
+				child := blocktest.NewFaulty(blocktest.NewMemory([]byte("same")))
+				if err != nil {
+					child.Inject(blocktest.Fault{Op: all, Err: err})
+				}
+				v, err := g.Add(child, "", blockdev.Mode{Writable: true})
+				if err != nil {
+					t.Fatal(err)
+				}
+				o[fmt.Sprintf("children.%d", i)] = v.Name
+			}
+			q, err := g.OpenDescription(t.Context(), o, blockdev.OpenOptions{Mode: blockdev.Mode{Writable: true}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := do(q.Node); !errors.Is(err, c.want) {
+				t.Errorf("%s, %s, children fail with %v: %v", name, c.options, c.errs, err)
+			}
+		}
+	}
+}
+
+func readAll(n blockdev.Node, want string) error {
+	p := make([]byte, len(want))
+	if _, err := n.ReadAt(p, 0); err != nil {
+		return err
+	}
+	if string(p) != want {
+		return fmt.Errorf("read %q", p)
+	}
+	return nil
+}
+
+// TestFIFOGoesOn to the next child where one cannot be read.
+func TestFIFOGoesOn(t *testing.T) {
+	var g blockdev.Graph
+	o := blockdev.Options{"driver": "quorum", "vote-threshold": "1", "read-pattern": "fifo"}
+	for i, text := range []string{"bad", "one", "two"} {
+		child := blocktest.NewFaulty(blocktest.NewMemory([]byte(text)))
+		if text == "bad" {
+			child.Inject(blocktest.Fault{Op: blocktest.OpRead})
+		}
+		v, err := g.Add(child, "", blockdev.Mode{Writable: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		o[fmt.Sprintf("children.%d", i)] = v.Name
+	}
+	q, err := g.OpenDescription(t.Context(), o, blockdev.OpenOptions{Mode: blockdev.Mode{Writable: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := readAll(q.Node, "one"); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	for _, c := range []struct{ options, contents, want string }{
 		{"vote-threshold=1", "", "Number of provided children must be 1 or more"},

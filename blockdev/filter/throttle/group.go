@@ -123,8 +123,13 @@ func ParseLimits(o blockdev.Options) (Limits, error) {
 
 // Group is what filters share.
 type Group struct {
-	mu   sync.Mutex
+	// turn is held by who waits in a direction: the others of that direction come after.
+	turn [2]sync.Mutex
+
+	mu   sync.Mutex // never held while somebody waits
 	size int64
+	// changed is closed when the limits become others.
+	changed chan struct{}
 	// buckets that a request of a direction goes into: of bytes, and of requests.
 	bytes, requests [2][]*bucket
 }
@@ -140,7 +145,10 @@ func NewGroup(l Limits) *Group {
 func (g *Group) set(l Limits) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.size = l.RequestSize
+	if g.changed != nil {
+		close(g.changed)
+	}
+	g.size, g.changed = l.RequestSize, make(chan struct{})
 	add := func(to *[2][]*bucket, total, reads, writes Rate) {
 		all := &bucket{rate: total}
 		to[read] = []*bucket{all, {rate: reads}}
@@ -150,21 +158,38 @@ func (g *Group) set(l Limits) {
 	add(&g.requests, l.RequestsTotal, l.RequestsRead, l.RequestsWrite)
 }
 
-// wait returns when a request may begin. Those that wait go in the order of their arrival.
+// wait returns when a request may begin. Those of one direction that wait go in the order of
+// their arrival.
 func (g *Group) wait(d direction, length int64) {
+	g.turn[d].Lock()
+	defer g.turn[d].Unlock()
+	for {
+		delay, changed := g.enter(d, length)
+		if delay == 0 {
+			return
+		}
+		select {
+		case <-time.After(delay):
+		case <-changed:
+		}
+	}
+}
+
+// enter puts a request into its buckets, or tells how long one of them is too full, and what
+// is closed if the limits change before.
+func (g *Group) enter(d direction, length int64) (delay time.Duration, changed <-chan struct{}) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	requests := 1.0
 	if g.size > 0 && length > g.size {
 		requests = float64(length) / float64(g.size)
 	}
-	var delay time.Duration
 	now := time.Now()
 	for _, b := range append(g.bytes[d], g.requests[d]...) {
 		delay = max(delay, b.full(now))
 	}
 	if delay > 0 {
-		time.Sleep(delay)
+		return delay, g.changed
 	}
 	for _, b := range g.bytes[d] {
 		b.level, b.burst = b.level+float64(length), b.burst+float64(length)
@@ -172,6 +197,7 @@ func (g *Group) wait(d direction, length int64) {
 	for _, b := range g.requests[d] {
 		b.level, b.burst = b.level+requests, b.burst+requests
 	}
+	return 0, nil
 }
 
 // bucket leaks at the average rate. A second level, of what came in a burst, leaks at the

@@ -3,6 +3,7 @@ package throttle
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/qmon/qmon/blockdev"
@@ -57,6 +58,47 @@ func TestRequestsCountInTheirBuckets(t *testing.T) {
 	if r, w := g.requests[read][1].burst, g.requests[write][1].burst; r != 4 || w != 1 {
 		t.Errorf("%v reads, %v writes", r, w)
 	}
+}
+
+// TestFiltersShareTheirGroup has two filters use one group. Time is the bubble's: it passes
+// when everybody waits.
+func TestFiltersShareTheirGroup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		if err := Define(blockdev.Options{"id": "g", "x-bps-write": "1000"}); err != nil {
+			t.Fatal(err)
+		}
+		defer Remove("g")
+		if err := Define(blockdev.Options{"id": "g"}); blockdev.Message(err) != "attempt to add duplicate property 'g' to object (type 'container')" {
+			t.Errorf("a second group of that name: %v", err)
+		}
+		a, b := New(blocktest.NewMemory(make([]byte, 8192)), lookup("g")), New(blocktest.NewMemory(make([]byte, 8192)), lookup("g"))
+		Remove("g") // those who use it keep it
+		start := time.Now()
+		passed := func(what string, want time.Duration, do func() error) {
+			t.Helper()
+			if err := do(); err != nil {
+				t.Errorf("%s: %v", what, err)
+			}
+			if got := time.Since(start).Round(time.Millisecond); got != want {
+				t.Errorf("%s: %v have passed, not %v", what, got, want)
+			}
+		}
+		write := func(n *Node) func() error {
+			return func() error { _, err := n.WriteAt(make([]byte, 2000), 0); return err }
+		}
+		passed("the first write", 0, write(a))
+		passed("another by the same", 1900*time.Millisecond, write(a)) // 100 bytes may be in the bucket
+		waiting := make(chan error)
+		go func() { waiting <- write(b)() }()
+		synctest.Wait()
+		passed("a read of any length", 1900*time.Millisecond, func() error { _, err := b.ReadAt(make([]byte, 8192), 0); return err })
+		passed("a write by the other", 3900*time.Millisecond, func() error { return <-waiting })
+		go func() { waiting <- blockdev.WriteZeroes(a, 0, 8192, 0) }()
+		synctest.Wait()
+		a.group.set(Limits{})
+		passed("zeroes, when the limits were taken away", 3900*time.Millisecond, func() error { return <-waiting })
+		passed("a discard without limits", 3900*time.Millisecond, func() error { return blockdev.Discard(b, 0, 8192) })
+	})
 }
 
 func TestRefusals(t *testing.T) {
