@@ -17,9 +17,11 @@ import (
 func TestContents(t *testing.T) { formattest.RunGolden(t, "asif") }
 
 // sample is an image of 5 chunks: partly written, absent, written, absent, partly written.
-func sample(t testing.TB) []byte {
+func sample(t testing.TB) []byte { return golden(t, "data") }
+
+func golden(t testing.TB, name string) []byte {
 	t.Helper()
-	packed, err := os.ReadFile("../../testdata/asif/data.asif.gz")
+	packed, err := os.ReadFile("../../testdata/asif/" + name + ".asif.gz")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,6 +146,7 @@ func TestWritingIsRefused(t *testing.T) {
 }
 
 func FuzzImage(f *testing.F) {
-	formattest.FuzzFields(f, "asif", sample(f)[:3<<20], damages,
+	empty, first := golden(f, "empty"), golden(f, "first-directory")
+	formattest.FuzzFields(f, "asif", [][]byte{sample(f)[:3<<20], empty, first, first[:2<<20]}, damages,
 		offDirectories, offSectors, offChunkSize, sampleTable, sampleChunk, sampleChunk+8, sampleGroup, sampleBitmap)
 }

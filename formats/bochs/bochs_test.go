@@ -131,4 +131,6 @@ func TestWritingIsRefused(t *testing.T) {
 	}
 }
 
-func FuzzImage(f *testing.F) { formattest.Fuzz(f, "bochs", damages, sample(f)) }
+func FuzzImage(f *testing.F) {
+	formattest.Fuzz(f, "bochs", damages, append([][]byte{sample(f)}, formattest.Goldens(f, "bochs")...)...)
+}

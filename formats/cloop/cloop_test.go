@@ -141,5 +141,5 @@ func TestWritingIsRefused(t *testing.T) {
 
 func FuzzImage(f *testing.F) {
 	f.Add(sample(f)[:offTable+8*9], uint32(0), uint64(0))
-	formattest.Fuzz(f, "cloop", damages, sample(f))
+	formattest.Fuzz(f, "cloop", damages, append([][]byte{sample(f)}, formattest.Goldens(f, "cloop")...)...)
 }

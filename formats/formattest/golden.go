@@ -91,8 +91,28 @@ func checkGolden(t *testing.T, n blockdev.Node) {
 	}
 }
 
+// maxSeed is how long an image may be that the fuzzer changes as a whole, bytes.
+const maxSeed = 256 << 10
+
+// Goldens are the images of testdata/DRIVER that are short enough for [Fuzz].
+func Goldens(t testing.TB, driver string) (images [][]byte) {
+	t.Helper()
+	dir := filepath.Join("..", "..", "testdata", driver)
+	list, err := os.ReadFile(filepath.Join(dir, "contents.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(list)) {
+		_, name, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if b := load(t, dir, name).Bytes(); len(b) <= maxSeed {
+			images = append(images, b)
+		}
+	}
+	return images
+}
+
 // load reads a file of an image, which may be packed.
-func load(t *testing.T, dir, name string) *blocktest.Memory {
+func load(t testing.TB, dir, name string) *blocktest.Memory {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(dir, name))
 	if errors.Is(err, os.ErrNotExist) {

@@ -91,7 +91,7 @@ func Fuzz(f *testing.F, driver string, list []Damage, seeds ...[]byte) {
 	}
 	for _, s := range seeds {
 		f.Add(s, uint32(0), uint64(0))
-		for at := 8; at < min(len(s), 1<<10); at += 12 {
+		for at := 8; at < min(len(s), 1<<10); at += 12 * (1 + len(s)>>16) { // long ones take longer
 			f.Add(s, uint32(at), ^uint64(0)>>(at%24))
 		}
 	}
@@ -105,30 +105,33 @@ func Fuzz(f *testing.F, driver string, list []Damage, seeds ...[]byte) {
 }
 
 // FuzzFields is Fuzz for a format whose images are too large to be changed as a whole: of one
-// image two times 8 bytes are replaced. Seeds are fields that matter, by their place, and the
-// list's.
-func FuzzFields(f *testing.F, driver string, image []byte, list []Damage, fields ...uint32) {
+// of the images two times 8 bytes are replaced. Seeds are the images as they are, fields of the
+// first that matter, by their place, and the list's.
+func FuzzFields(f *testing.F, driver string, images [][]byte, list []Damage, fields ...uint32) {
+	for i := range images {
+		f.Add(uint8(i), uint32(0), uint64(0), uint32(0), uint64(0))
+	}
 	for _, c := range list {
-		b := bytes.Clone(image)
+		b := bytes.Clone(images[0])
 		c.Do(b)
 		for at := range b {
-			if b[at] != image[at] && at+8 <= len(b) {
-				f.Add(uint32(at), binary.LittleEndian.Uint64(b[at:]), uint32(0), uint64(0))
+			if b[at] != images[0][at] && at+8 <= len(b) {
+				f.Add(uint8(0), uint32(at), binary.LittleEndian.Uint64(b[at:]), uint32(0), uint64(0))
 				break
 			}
 		}
 	}
 	for i, at := range fields {
-		for _, v := range []uint64{1, 0xff, 1 << 63, 1<<64 - 1, 1 << 40, 0x0200000000000000} {
-			f.Add(at, v, fields[(i+1)%len(fields)], v>>8)
+		for k, v := range []uint64{1, 0xff, 1 << 63, 1<<64 - 1, 1 << 40, 0x0200000000000000} {
+			f.Add(uint8(k), at, v, fields[(i+1)%len(fields)], v>>8)
 		}
 	}
 	d, err := blockdev.LookupDriver(driver)
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Fuzz(func(_ *testing.T, at1 uint32, v1 uint64, at2 uint32, v2 uint64) {
-		b := bytes.Clone(image)
+	f.Fuzz(func(_ *testing.T, which uint8, at1 uint32, v1 uint64, at2 uint32, v2 uint64) {
+		b := bytes.Clone(images[int(which)%len(images)])
 		replace(b, at1, v1)
 		useDamaged(d, b, at2, v2)
 	})
@@ -146,17 +149,26 @@ func replace(b []byte, at uint32, v uint64) {
 func useDamaged(d *blockdev.Driver, image []byte, at uint32, v uint64) {
 	b := bytes.Clone(image)
 	replace(b, at, v)
-	for _, mode := range []blockdev.Mode{{}, {Writable: true, Unmap: true}} {
-		use(d, &bounded{blocktest.NewMemory(b)}, mode)
+	Use(d, b)
+}
+
+// Use does a bit of everything to an image that may be damaged, read-only and then writing.
+func Use(d *blockdev.Driver, image []byte) {
+	file := &bounded{blocktest.NewMemory(image)}
+	for _, mode := range []blockdev.Mode{{}, {Writable: true, Unmap: true, AutoReadOnly: true}, {}} {
+		use(d, file, mode)
 	}
 }
 
-// use does a bit of everything to an image.
 func use(d *blockdev.Driver, file blockdev.Node, mode blockdev.Mode) {
 	ctx := context.Background()
 	n, err := d.Open(ctx, blockdev.OpenRequest{Filename: "test", File: file, Mode: mode})
 	if err != nil {
 		return
+	}
+	if b, ok := n.(blockdev.Backed); ok && mode.Writable {
+		_ = b.BackingReference()
+		b.SetBacking(blocktest.NewMemory(bytes.Repeat([]byte{7}, fuzzReach/2)))
 	}
 	reach := min(n.Size(), fuzzReach)
 	buf := make([]byte, reach)
@@ -170,7 +182,9 @@ func use(d *blockdev.Driver, file blockdev.Node, mode blockdev.Mode) {
 	if i, ok := n.(blockdev.Informer); ok {
 		_, _ = i.Info()
 	}
+	useStored(n)
 	if mode.Writable {
+		usePacked(n)
 		_, _ = n.WriteAt(buf[:min(reach, 3000)], reach/3)
 		_, _ = n.WriteAt(buf[:tail], n.Size()-tail)
 		_ = blockdev.WriteZeroes(n, 0, reach/2, blockdev.ZeroMayUnmap)
@@ -182,7 +196,47 @@ func use(d *blockdev.Driver, file blockdev.Node, mode blockdev.Mode) {
 		_, _ = c.Check(ctx, blockdev.CheckOptions{RepairErrors: mode.Writable, RepairLeaks: mode.Writable})
 		_, _ = c.Check(ctx, blockdev.CheckOptions{})
 	}
+	if r, ok := n.(blockdev.Reopener); ok && mode.Writable {
+		_ = r.ReopenWritable(false)
+		_ = r.ReopenWritable(true)
+		_, _ = n.WriteAt(buf[:tail], 0)
+	}
 	_ = n.Close()
+}
+
+// useStored reads what images store beside the disk.
+func useStored(n blockdev.Node) {
+	if s, ok := n.(blockdev.Snapshotter); ok {
+		list, _ := s.Snapshots()
+		for _, x := range list {
+			if v, err := s.OpenSnapshot(x.ID); err == nil {
+				_, _ = v.ReadAt(make([]byte, min(v.Size(), 4096)), 0)
+				_ = v.Close()
+			}
+		}
+	}
+	if s, ok := n.(blockdev.BitmapStore); ok {
+		list, _ := s.Bitmaps()
+		for _, x := range list {
+			_, _ = s.DirtyBitmap(x.Name)
+		}
+	}
+}
+
+// usePacked writes the first clusters compressed.
+func usePacked(n blockdev.Node) {
+	w, ok := n.(blockdev.CompressedWriter)
+	i, told := n.(blockdev.Informer)
+	if !ok || !told {
+		return
+	}
+	info, err := i.Info()
+	if err != nil || info.ClusterSize <= 0 || info.ClusterSize > fuzzReach {
+		return
+	}
+	for off := int64(0); off < min(n.Size(), 3*info.ClusterSize); off += info.ClusterSize {
+		_ = w.WriteCompressed(bytes.Repeat([]byte("packed"), fuzzReach)[:min(info.ClusterSize, n.Size()-off)], off)
+	}
 }
 
 // bounded is a file that refuses to grow without end.

@@ -163,5 +163,9 @@ func FuzzImage(f *testing.F) {
 	b := newImage(f)
 	older := append([]byte(nil), b...)
 	copy(older, magicSectors)
-	formattest.Fuzz(f, "parallels", damages, b, older)
+	open := append([]byte(nil), b...)
+	set32(offInUse, inUse)(open)
+	twice := append(append([]byte(nil), b...), make([]byte, 1<<16)...) // and a leak
+	set32(headerBytes, binary.LittleEndian.Uint32(twice[headerBytes+4:]))(twice)
+	formattest.Fuzz(f, "parallels", damages, append([][]byte{b, older, open, twice, bitmapImage(f)}, formattest.Goldens(f, "parallels")...)...)
 }

@@ -168,7 +168,7 @@ func TestCompressedClusters(t *testing.T) {
 func FuzzImage(f *testing.F) {
 	b := newImage(f)
 	l2 := binary.BigEndian.Uint64(b[headerBytes:])
-	formattest.Fuzz(f, "qcow", damages, b)
+	formattest.Fuzz(f, "qcow", damages, append([][]byte{b}, formattest.Goldens(f, "qcow")...)...)
 	for _, at := range []uint64{headerBytes, l2, l2 + 8} {
 		for _, v := range []uint64{8, 1 << 63, 1<<63 | 1<<51, 1<<64 - 1, 0x1000, 0x3001} {
 			// Fuzz puts the bytes in the other order.

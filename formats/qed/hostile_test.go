@@ -264,7 +264,7 @@ func FuzzImage(f *testing.F) {
 	b := newImage(f)
 	dirty := bytes.Clone(b)
 	set64(offFeatures, featureNeedCheck)(dirty)
-	formattest.Fuzz(f, "qed", damages, b, dirty, b[l1Table:])
+	formattest.Fuzz(f, "qed", damages, append([][]byte{b, dirty, b[l1Table:]}, formattest.Goldens(f, "qed")...)...)
 	for _, at := range []uint32{l1Table, l2Table, l2Table + 8, l2Table + 24} {
 		for _, v := range []uint64{cluster, 2 * cluster, l2Table, 1 << 63, 1<<64 - cluster, 3} {
 			f.Add(dirty, at, v)

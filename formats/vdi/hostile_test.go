@@ -100,5 +100,5 @@ func FuzzImage(f *testing.F) {
 	diff := append([]byte(nil), b...)
 	set32(offType, imageDiff)(diff)
 	set32(offLinkUUID, 1)(diff)
-	formattest.Fuzz(f, "vdi", damages, b, append(used, make([]byte, 1<<16)...), diff)
+	formattest.Fuzz(f, "vdi", damages, append([][]byte{b, append(used, make([]byte, 1<<16)...), diff}, formattest.Goldens(f, "vdi")...)...)
 }

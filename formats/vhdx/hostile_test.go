@@ -11,6 +11,7 @@ import (
 
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/blockdev/blocktest"
+	"github.com/qmon/qmon/formats/formattest"
 	"github.com/qmon/qmon/internal/peer"
 )
 
@@ -239,11 +240,30 @@ func TestALogOfInvalidEntriesEnds(t *testing.T) {
 	}
 }
 
+// fuzzBases are images of every kind: new, over a parent, fixed, and one that its writer did
+// not close.
+func fuzzBases(t testing.TB) [][]byte {
+	t.Helper()
+	fixed := &blocktest.Memory{}
+	createIn(t, fixed, 2*mib, blockdev.Options{"subformat": "fixed", "block_size": "1M"})
+	left := blocktest.NewMemory(smallImage(t))
+	im := open(t, left, blockdev.Mode{Writable: true, Unmap: true})
+	write(t, im, 0, bytes.Repeat([]byte("left"), 2*mib/4))
+	for _, err := range []error{im.Flush(), im.WriteZeroes(mib, 2*mib, blockdev.ZeroMayUnmap), im.Flush()} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return [][]byte{append(smallImage(t), make([]byte, 2*mib)...), differencingImage(t, smallImage(t)), fixed.Bytes(), bytes.Clone(left.Bytes())}
+}
+
 // FuzzImage uses images of which nothing is expected but that everything comes back.
 func FuzzImage(f *testing.F) {
-	for _, differencing := range []bool{false, true} {
-		f.Add(uint32(0), uint64(0), uint32(0), uint64(0), true, differencing)
-		f.Add(uint32(smallBAT+8*smallRatio), uint64(1<<40|blockPresent), uint32(smallMeta+metadataTableSize+4*kib+20), uint64(1<<20), false, differencing)
+	bases := fuzzBases(f)
+	for which := range bases {
+		f.Add(uint32(0), uint64(0), uint32(0), uint64(0), true, uint8(which))
+		f.Add(uint32(0), uint64(0), uint32(0), uint64(0), false, uint8(which))
+		f.Add(uint32(smallBAT+8*smallRatio), uint64(1<<40|blockPresent), uint32(smallMeta+metadataTableSize+4*kib+20), uint64(1<<20), false, uint8(which))
 	}
 	for i, h := range hostileImages {
 		d := smallImage(f)
@@ -251,17 +271,20 @@ func FuzzImage(f *testing.F) {
 		h.damage(d)
 		for at := range d {
 			if d[at] != before[at] && at+8 <= len(d) {
-				f.Add(uint32(at), binary.LittleEndian.Uint64(d[at:]), uint32(smallBAT+8*(i%4)), uint64(5*mib|blockPresent), i%2 == 0, i%3 == 0)
+				f.Add(uint32(at), binary.LittleEndian.Uint64(d[at:]), uint32(smallBAT+8*(i%4)), uint64(5*mib|blockPresent), i%2 == 0, uint8(i))
 				break
 			}
 		}
 	}
-	for _, at := range []uint32{offEntryLength, offEntryTail, offEntryCount, offEntryLast, entryHeaderSize + offDescPlace} {
-		f.Add(uint32(mib)+at, uint64(1<<40), uint32(0), uint64(0), true, false)
+	for i, at := range []uint32{offEntryLength, offEntryTail, offEntryCount, offEntryLast, entryHeaderSize + offDescPlace} {
+		f.Add(uint32(mib)+at, uint64(1<<40), uint32(0), uint64(0), true, uint8(i))
 	}
-	bases := map[bool][]byte{false: append(smallImage(f), make([]byte, 2*mib)...), true: differencingImage(f, smallImage(f))}
-	f.Fuzz(func(_ *testing.T, at1 uint32, v1 uint64, at2 uint32, v2 uint64, dirty, differencing bool) {
-		d := bytes.Clone(bases[differencing])
+	driver, err := blockdev.LookupDriver("vhdx")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(_ *testing.T, at1 uint32, v1 uint64, at2 uint32, v2 uint64, dirty bool, which uint8) {
+		d := bytes.Clone(bases[int(which)%len(bases)])
 		set := func(at uint32, v uint64) {
 			if v != 0 {
 				binary.LittleEndian.PutUint64(d[int(at)%(len(d)-8):], v)
@@ -277,24 +300,6 @@ func FuzzImage(f *testing.F) {
 		set(at1, v1)
 		set(at2, v2)
 		damaged(d).seal()
-		use(blocktest.NewMemory(d))
+		formattest.Use(driver, d)
 	})
-}
-
-func use(m *blocktest.Memory) {
-	mode := blockdev.Mode{Writable: true, Unmap: true, AutoReadOnly: true}
-	n, err := Open(context.Background(), blockdev.OpenRequest{Filename: "test.vhdx", File: m, Mode: mode})
-	if err != nil {
-		return
-	}
-	reach := min(n.Size(), 3*mib)
-	buf := make([]byte, reach)
-	_, _ = n.ReadAt(buf, 0)
-	_, _ = n.WriteAt(buf[:reach/3], reach/3)
-	_ = blockdev.WriteZeroes(n, 0, reach/2, blockdev.ZeroMayUnmap)
-	_ = blockdev.Discard(n, 0, reach/4)
-	if n.Size() < 1<<16*mib {
-		_, _ = n.(blockdev.Checker).Check(context.Background(), blockdev.CheckOptions{})
-	}
-	_ = n.Close()
 }

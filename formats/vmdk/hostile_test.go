@@ -164,5 +164,6 @@ func TestHostileDescriptors(t *testing.T) {
 }
 
 func FuzzImage(f *testing.F) {
-	formattest.Fuzz(f, "vmdk", damages, smallImage(f), []byte(textHead+"RW 4096 ZERO\n"), []byte(textHead+"RW 1 FLAT \"x\" 0\n"), cowdImage(), streamImage(f))
+	seeds := [][]byte{smallImage(f), []byte(textHead + "RW 4096 ZERO\n"), []byte(textHead + "RW 1 FLAT \"x\" 0\n"), cowdImage(), seImage(), streamImage(f)}
+	formattest.Fuzz(f, "vmdk", damages, append(seeds, formattest.Goldens(f, "vmdk")...)...)
 }

@@ -129,5 +129,6 @@ func TestBlocksOverTheTableAreRefused(t *testing.T) {
 
 func FuzzImage(f *testing.F) {
 	small := newImage(f, nil)
-	formattest.Fuzz(f, "vpc", damages, small, newImage(f, blockdev.Values{"subformat": "fixed"})[4<<20:], differencingImage(f, small)[:8<<10])
+	seeds := [][]byte{small, newImage(f, blockdev.Values{"subformat": "fixed"})[4<<20:], differencingImage(f, small)[:8<<10]}
+	formattest.Fuzz(f, "vpc", damages, append(seeds, formattest.Goldens(f, "vpc")...)...)
 }
