@@ -1,15 +1,23 @@
 package vvfat_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"net"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/qmon/qmon/blockdev"
+	_ "github.com/qmon/qmon/blockdev/nbd"
+	"github.com/qmon/qmon/blockdev/nbd/server"
 )
 
 // model does the same to a guest's disk, with mtools, and to a map.
@@ -29,22 +37,63 @@ func TestRandomFileOperations(t *testing.T) {
 	}
 	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			k := []string{"floppy:", "floppy:12:", "floppy:16:"}[seed%3]
-			start := contents{"ONE": strings.Repeat("1", 3000), "A folder with a name/": "", "A folder with a name/two.text": "2", "EMPTY": ""}
-			m := &model{guest: newGuest(t, k, 0, start), rng: rand.New(rand.NewPCG(seed, 1)), want: start.clone()}
-			for range 12 {
-				before := m.want.clone()
-				for range 1 + m.rng.IntN(5) {
-					m.step()
-				}
-				m.carry(before)
-			}
-			fsck(t, export(t, m.disk.Node), 0)
-			closeDisk(t, m.disk)
-			if d := cmp.Diff(m.want, readDir(t, m.dir)); d != "" {
-				t.Error(d)
-			}
+			doRandomThings(t, seed, 12, func(t testing.TB, name string) *blockdev.Vertex { return openDisk(t, name, true) })
 		})
+	}
+}
+
+// TestRandomFileOperationsOverNBD does them as the client of a server that has the directory.
+func TestRandomFileOperationsOverNBD(t *testing.T) {
+	for seed := range uint64(3) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { doRandomThings(t, seed, 4, openServed) })
+	}
+}
+
+// openServed serves a directory on a socket, and opens what the server has.
+func openServed(t testing.TB, name string) *blockdev.Vertex {
+	t.Helper()
+	disk := openDisk(t, name, true)
+	socket := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	served := make(chan error)
+	go func() {
+		served <- server.Serve(ctx, l, server.Export{Name: "disk", Backend: server.FromNode(disk.Node), Size: disk.Node.Size()})
+	}()
+	t.Cleanup(func() {
+		stop()
+		if err := <-served; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		closeDisk(t, disk)
+	})
+	client, err := new(blockdev.Graph).Open(t.Context(), "nbd+unix:///disk?socket="+socket, blockdev.OpenOptions{Driver: "nbd", Mode: blockdev.Mode{Writable: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client
+}
+
+// doRandomThings does the things of a seed in that many rounds, on the disk that open makes.
+func doRandomThings(t *testing.T, seed uint64, rounds int, open func(t testing.TB, name string) *blockdev.Vertex) {
+	t.Helper()
+	k := []string{"floppy:", "floppy:12:", "floppy:16:"}[seed%3]
+	start := contents{"ONE": strings.Repeat("1", 3000), "A folder with a name/": "", "A folder with a name/two.text": "2", "EMPTY": ""}
+	m := &model{guest: newGuestOf(t, k, 0, start, open), rng: rand.New(rand.NewPCG(seed, 1)), want: start.clone()}
+	for range rounds {
+		before := m.want.clone()
+		for range 1 + m.rng.IntN(5) {
+			m.step()
+		}
+		m.carry(before)
+	}
+	fsck(t, export(t, m.disk.Node), 0)
+	closeDisk(t, m.disk)
+	if d := cmp.Diff(m.want, readDir(t, m.dir)); d != "" {
+		t.Error(d)
 	}
 }
 

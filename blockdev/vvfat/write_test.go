@@ -29,9 +29,15 @@ type guest struct {
 
 func newGuest(t *testing.T, prefix string, offset int64, c contents) *guest {
 	t.Helper()
+	return newGuestOf(t, prefix, offset, c, func(t testing.TB, name string) *blockdev.Vertex { return openDisk(t, name, true) })
+}
+
+// newGuestOf has the disk that open makes of the file name.
+func newGuestOf(t *testing.T, prefix string, offset int64, c contents, open func(t testing.TB, name string) *blockdev.Vertex) *guest {
+	t.Helper()
 	peer.Need(t, "mcopy", "mren", "mdel", "mmd", "fsck.fat")
 	g := &guest{t: t, dir: c.make(t), offset: offset}
-	g.disk = openDisk(t, "fat:rw:"+prefix+g.dir, true)
+	g.disk = open(t, "fat:rw:"+prefix+g.dir)
 	g.file = export(t, g.disk.Node)
 	return g
 }
