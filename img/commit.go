@@ -53,7 +53,9 @@ func (o CommitOptions) base(v *blockdev.Vertex) (*blockdev.Vertex, error) {
 		if b, ok := w.Node.(blockdev.Backed); ok {
 			recorded = b.BackingReference().Name
 		}
-		if o.Base == recorded || samePath(o.Base, w.Backing().Filename) {
+		// A name means a file beside the image that has it recorded.
+		name, err := blockdev.ResolveReference(blockdev.Reference{Parent: w.Filename, Name: o.Base})
+		if o.Base == recorded || err == nil && samePath(name, w.Backing().Filename) {
 			return w.Backing(), nil
 		}
 	}
@@ -63,7 +65,12 @@ func (o CommitOptions) base(v *blockdev.Vertex) (*blockdev.Vertex, error) {
 
 // samePath tells if two names are of one file.
 func samePath(a, b string) bool {
-	absA, errA := filepath.Abs(a)
-	absB, errB := filepath.Abs(b)
+	realA, errA := filepath.EvalSymlinks(a)
+	realB, errB := filepath.EvalSymlinks(b)
+	if errA != nil || errB != nil {
+		return false
+	}
+	absA, errA := filepath.Abs(realA)
+	absB, errB := filepath.Abs(realB)
 	return errA == nil && errB == nil && absA == absB
 }
