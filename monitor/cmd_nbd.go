@@ -127,6 +127,7 @@ func (s *Session) exportDrive(d *blockdev.Drive, name string, writable bool) err
 	}
 	err = nbdServer.Add(server.Export{
 		Name: name, Backend: server.FromDrive(d), Size: v.Node.Size(), ReadOnly: !writable, SingleConn: writable,
+		Alignment: server.AlignmentOf(v.Node),
 	})
 	if errors.Is(err, blockdev.ErrExists) {
 		return fmt.Errorf("Block export id '%s' is already in use", name)

@@ -1,10 +1,6 @@
 package qcow2
 
-import (
-	"errors"
-
-	"github.com/qmon/qmon/blockdev"
-)
+import "github.com/qmon/qmon/blockdev"
 
 // preallocate gives the guest range [from, to) host clusters. A raw data file always has
 // them: it shows what lies in it, whatever the tables say.
@@ -127,9 +123,12 @@ func (im *Image) extendFile() error {
 	if im.external || end <= im.file.Size() {
 		return nil
 	}
-	err := blockdev.Resize(im.file, end, blockdev.ResizeOptions{})
-	if errors.Is(err, blockdev.ErrNotSupported) {
-		_, err = im.file.WriteAt([]byte{0}, end-1)
+	if _, ok := im.file.(blockdev.Resizer); !ok {
+		_, err := im.file.WriteAt([]byte{0}, end-1)
+		return err
 	}
-	return err
+	if err := blockdev.Resize(im.file, end, blockdev.ResizeOptions{}); err != nil {
+		return &blockdev.Error{Op: "resize", File: im.name, Offset: blockdev.NoOffset, Text: "Could not resize image", Err: err}
+	}
+	return nil
 }

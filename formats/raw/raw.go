@@ -54,6 +54,9 @@ type Image struct {
 	offset int64
 	// fixed is the size option, -1 for all there is.
 	fixed int64
+	// sectors: requests come in whole sectors, as guessed formats and the direct cache mode
+	// have it, so the last one is stored as a whole.
+	sectors bool
 	// guard is set where the format was guessed: head writes are checked under it.
 	guard *sync.Mutex
 }
@@ -71,7 +74,7 @@ var (
 )
 
 func open(_ context.Context, r blockdev.OpenRequest) (blockdev.Node, error) {
-	m := &Image{file: r.File, fixed: -1}
+	m := &Image{file: r.File, fixed: -1, sectors: r.Probed || r.Mode.Cache.Direct}
 	m.offset, _ = r.Options["offset"].(int64)
 	if size, ok := r.Options["size"].(int64); ok {
 		m.fixed = size
@@ -210,6 +213,10 @@ func (m *Image) Map(off, n int64) (blockdev.Extent, error) {
 		// The opaque bytes are the file's to read.
 		e = blockdev.Extent{Kind: blockdev.ExtentData, Len: e.Len, Node: m.file, Host: m.offset + off}
 	}
+	if err == nil && m.sectors && m.offset == 0 && e.Kind == blockdev.ExtentData && off+e.Len == stored && e.Len < n {
+		// The file lacks the end of the sector: m has it.
+		e = blockdev.Extent{Kind: blockdev.ExtentData, Len: n, Node: m, Host: off}
+	}
 	return e, err
 }
 
@@ -269,7 +276,13 @@ func (m *Image) Resize(size int64, o blockdev.ResizeOptions) error {
 func (m *Image) ReopenWritable(bool) error { return nil }
 
 // Limits are the file's.
-func (m *Image) Limits() blockdev.Limits { return blockdev.LimitsOf(m.file) }
+func (m *Image) Limits() blockdev.Limits {
+	l := blockdev.LimitsOf(m.file)
+	if m.sectors {
+		l.Alignment = max(l.Alignment, sectorSize)
+	}
+	return l
+}
 
 // AllocatedSize is the file's.
 func (m *Image) AllocatedSize() (int64, error) {

@@ -369,3 +369,24 @@ func FuzzServer(f *testing.F) {
 		c.Close()
 	})
 }
+
+// TestServerThatPads: the first servers that took names put zeroes behind their answer, and
+// know nothing of not doing so.
+func TestServerThatPads(t *testing.T) {
+	says := binary.BigEndian.AppendUint64(nil, protocol.MagicInit)
+	says = binary.BigEndian.AppendUint64(says, protocol.MagicOption)
+	says = binary.BigEndian.AppendUint16(says, 0)
+	says = binary.BigEndian.AppendUint64(says, 1<<20)
+	says = append(says, make([]byte, 2+protocol.ExportNamePadding)...)
+	want := bytes.Repeat([]byte{7}, 512)
+	says = append(protocol.AppendSimple(says, 1, 0), want...)
+	c, err := client.Connect(t.Context(), client.Config{Address: "old", Dial: sayer(t, says)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	got := make([]byte, len(want))
+	if _, err := c.ReadAt(got, 0); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("read %x, %v", got[:4], err)
+	}
+}

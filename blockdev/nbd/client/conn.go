@@ -56,7 +56,7 @@ type lostError struct{ cause error }
 func (e *lostError) Error() string { return "connection to the NBD server is lost: " + e.cause.Error() }
 
 // Unwrap makes it an I/O error, which is what a guest is told.
-func (e *lostError) Unwrap() []error { return []error{e.cause, syscall.EIO} }
+func (e *lostError) Unwrap() []error { return []error{syscall.EIO, e.cause} }
 
 // dial connects and shakes hands.
 func (c *Client) dial(ctx context.Context) (*conn, error) {

@@ -88,6 +88,7 @@ type handshake struct {
 	nc     net.Conn
 	r      *bufio.Reader
 	fixed  bool // haggling is possible
+	padded bool // the answer to OptExportName has zeroes behind it
 }
 
 // Handshake does the client's part of the handshake over nc, and leaves transmission to
@@ -140,6 +141,7 @@ func (h *handshake) greet(ctx context.Context) (newstyle bool, err error) {
 	}
 	flags := binary.BigEndian.Uint16(b) & (protocol.FlagFixedNewstyle | protocol.FlagNoZeroes)
 	h.fixed = flags&protocol.FlagFixedNewstyle != 0
+	h.padded = flags&protocol.FlagNoZeroes == 0
 	if err := h.put(binary.BigEndian.AppendUint32(nil, uint32(flags))); err != nil {
 		return true, err
 	}
@@ -153,16 +155,20 @@ func (h *handshake) greet(ctx context.Context) (newstyle bool, err error) {
 func (h *handshake) take(n int) ([]byte, error) {
 	b := make([]byte, n)
 	if _, err := io.ReadFull(h.r, b); err != nil {
-		return nil, fmt.Errorf("Failed to read the server's part of the handshake: %w", err)
+		return nil, h.broken("Failed to read the server's part of the handshake", err)
 	}
 	return b, nil
 }
 
 func (h *handshake) put(b []byte) error {
 	if _, err := h.nc.Write(b); err != nil {
-		return fmt.Errorf("Failed to send the handshake: %w", innermost(err))
+		return h.broken("Failed to send the handshake", err)
 	}
 	return nil
+}
+
+func (h *handshake) broken(text string, err error) error {
+	return &blockdev.Error{Op: "open", File: h.config.Address, Offset: blockdev.NoOffset, Text: text, Err: innermost(err)}
 }
 
 // oldstyle takes what old servers say instead of haggling ("Oldstyle negotiation").
@@ -329,9 +335,15 @@ func (h *handshake) exportName() error {
 	if err := h.put(protocol.AppendOption(nil, protocol.OptExportName, []byte(h.config.Export))); err != nil {
 		return err
 	}
-	b, err := h.take(protocol.ExportNameReplySize)
+	n := protocol.ExportNameReplySize
+	if h.padded {
+		n += protocol.ExportNamePadding
+	}
+	b, err := h.take(n)
 	if err != nil {
-		return blockdev.Errorf(blockdev.ErrNotFound, "open", h.config.Address, "Requested export not available")
+		// All that a server of this kind can do about a name that it does not know.
+		return blockdev.Errorf(blockdev.ErrNotFound, "open", h.config.Address,
+			"Failed to read export length: Requested export not available")
 	}
 	h.info.Size = binary.BigEndian.Uint64(b)
 	h.info.Flags = protocol.TransmissionFlags(binary.BigEndian.Uint16(b[8:]))

@@ -4,6 +4,7 @@ import (
 	"io"
 
 	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/blockdev/nbd/protocol"
 )
 
 // Backend is what an export's requests go to. It is safe for concurrent use.
@@ -30,6 +31,11 @@ func (b nodeBackend) WriteZeroes(off, n int64, flags blockdev.ZeroFlags) error {
 
 func (b nodeBackend) Status(off, n int64) (blockdev.Status, error) {
 	return blockdev.BlockStatus(b.Node, off, n, nil)
+}
+
+// AlignmentOf is the Alignment of an export of n.
+func AlignmentOf(n blockdev.Node) uint32 {
+	return uint32(min(blockdev.LimitsOf(n).Alignment, protocol.MaxMinBlock))
 }
 
 // FromDrive serves what is in a drive, beside the machine that uses it: drains, the cache

@@ -235,6 +235,10 @@ func (c *conn) info(o protocol.Option, data []byte) (done bool, err error) {
 		return false, c.refuse(o, protocol.RepErrBlockSize, "request NBD_INFO_BLOCK_SIZE to use this export")
 	}
 	info := c.describe(e)
+	if obeys || o == protocol.OptInfo {
+		info.Blocks.Minimum = max(info.Blocks.Minimum, e.Alignment)
+		info.Blocks.Preferred = max(info.Blocks.Preferred, e.Alignment)
+	}
 	// The kind that clients want last comes last: some take the export for the end.
 	for _, k := range []protocol.InfoKind{
 		protocol.InfoName, protocol.InfoDescription, protocol.InfoBlockSize, protocol.InfoExport,

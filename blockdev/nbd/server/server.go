@@ -76,6 +76,9 @@ type Export struct {
 	Bitmaps []Bitmap
 	// Blocks are the sizes of requests; zero for any, preferably 4 KiB, at most 32 MiB.
 	Blocks protocol.BlockSizes
+	// Alignment is what clients that ask for sizes are told as the minimum, if that is more:
+	// what suits the disk. Requests that do not keep to it are answered all the same.
+	Alignment uint32
 }
 
 // Server serves exports to clients. Its zero value is not ready: use New.

@@ -47,6 +47,7 @@ func (t *tool) serve(ctx context.Context, o *options) (err error) {
 	e := server.Export{
 		Name: o.name, Description: o.description, Backend: server.FromDrive(drive), Size: v.Node.Size(),
 		ReadOnly: o.readOnly, SingleConn: o.shared == 1, AllocationDepth: o.depth, Bitmaps: bitmaps,
+		Alignment: server.AlignmentOf(v.Node),
 	}
 	if o.device != "" {
 		return t.attach(ctx, o, e)
