@@ -20,6 +20,7 @@ type driveState struct {
 	inFlight int       // requests that have begun and not ended
 	drains   int       // Drains that have not resumed
 	medium   *Vertex
+	through  Node   // how requests go to medium
 	changes  uint64 // how often a medium came or went
 	trayOpen bool
 	locked   bool
@@ -36,6 +37,9 @@ type DriveConfig struct {
 	ReadOnly  bool   // media are opened read-only
 	Cache     CacheMode
 	Errors    ErrorPolicy
+	// Through, if set, puts something between the device's requests and a medium that can be
+	// written, as copy-on-read. All others see the medium itself.
+	Through func(Node) Node
 }
 
 // ErrorPolicy says what a failing request does to the machine.
@@ -90,7 +94,7 @@ func (d *Drive) Insert(v *Vertex) error {
 		d.mu.Unlock()
 		return Errorf(ErrExists, "insert", d.config.Name, "There already is a medium in device '%s'", d.config.Name)
 	}
-	d.medium = v
+	d.setMedium(v)
 	d.changes++
 	events := d.events
 	d.mu.Unlock()
@@ -112,7 +116,7 @@ func (d *Drive) ReplaceMedium(v *Vertex) error {
 	d.mu.Lock()
 	old := d.medium
 	if old != nil {
-		d.medium = v
+		d.setMedium(v)
 	}
 	d.mu.Unlock()
 	if old == nil {
@@ -149,9 +153,21 @@ func (d *Drive) remove() (*Vertex, error) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.medium = nil
+	d.setMedium(nil)
 	d.changes++
 	return v, nil
+}
+
+// setMedium puts v, nil for nothing, in the drive, which is locked.
+func (d *Drive) setMedium(v *Vertex) {
+	d.medium, d.through = v, nil
+	if v == nil {
+		return
+	}
+	d.through = v.Node
+	if d.config.Through != nil && v.Mode().Writable && !d.config.ReadOnly {
+		d.through = d.config.Through(v.Node)
+	}
 }
 
 // Removable tells if the medium can be changed: the device is made for that, or there is

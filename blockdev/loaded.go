@@ -40,9 +40,8 @@ func (l Loaded) Size() (int64, error) {
 
 // ReadAt reads from the medium.
 func (l Loaded) ReadAt(p []byte, off int64) (int, error) {
-	n := int64(len(p))
-	err := l.request(requestRead, off, n, func(v *Vertex) error {
-		_, err := v.Node.ReadAt(p, off)
+	err := l.request(requestRead, off, int64(len(p)), func(_ *Vertex, n Node) error {
+		_, err := n.ReadAt(p, off)
 		return err
 	})
 	return completed(p, err)
@@ -50,32 +49,31 @@ func (l Loaded) ReadAt(p []byte, off int64) (int, error) {
 
 // WriteAt writes to the medium.
 func (l Loaded) WriteAt(p []byte, off int64) (int, error) {
-	n := int64(len(p))
-	err := l.request(requestWrite, off, n, func(v *Vertex) error {
-		return l.drive.writeThrough(v, writeDetecting(v, p, off))
+	err := l.request(requestWrite, off, int64(len(p)), func(v *Vertex, n Node) error {
+		return l.drive.writeThrough(n, writeDetecting(n, v.detectZeroes, p, off))
 	})
 	return completed(p, err)
 }
 
 // Flush makes what was written survive a crash.
 func (l Loaded) Flush() error {
-	return l.request(requestFlush, 0, 0, func(v *Vertex) error { return v.Node.Flush() })
+	return l.request(requestFlush, 0, 0, func(_ *Vertex, n Node) error { return n.Flush() })
 }
 
 // Discard tells the medium that the range is not needed; media that are not opened to
 // pass it on ignore it.
-func (l Loaded) Discard(off, n int64) error {
-	return l.request(requestDiscard, off, n, func(v *Vertex) error {
+func (l Loaded) Discard(off, length int64) error {
+	return l.request(requestDiscard, off, length, func(v *Vertex, n Node) error {
 		if !v.Mode().Unmap {
 			return nil
 		}
-		return Discard(v.Node, off, n)
+		return Discard(n, off, length)
 	})
 }
 
 // WriteZeroes makes the range read as zeroes.
-func (l Loaded) WriteZeroes(off, n int64, flags ZeroFlags) error {
-	return l.request(requestWrite, off, n, func(v *Vertex) error {
-		return l.drive.writeThrough(v, WriteZeroes(v.Node, off, n, flags))
+func (l Loaded) WriteZeroes(off, length int64, flags ZeroFlags) error {
+	return l.request(requestWrite, off, length, func(_ *Vertex, n Node) error {
+		return l.drive.writeThrough(n, WriteZeroes(n, off, length, flags))
 	})
 }

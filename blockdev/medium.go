@@ -141,7 +141,8 @@ func (d *Drive) Exchange(c Content) Content {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	old := Content{d.medium, d.trayOpen, d.locked, d.changes}
-	d.medium, d.trayOpen, d.locked = c.Medium, c.TrayOpen && d.config.Tray, c.Locked
+	d.setMedium(c.Medium)
+	d.trayOpen, d.locked = c.TrayOpen && d.config.Tray, c.Locked
 	if c.changes != 0 {
 		d.changes = c.changes
 	} else if c.Medium != old.Medium {

@@ -39,23 +39,23 @@ func completed(p []byte, err error) (int, error) {
 	return len(p), nil
 }
 
-// writeDetecting writes p, as zeroes if it is nothing else and v asks for that.
-func writeDetecting(v *Vertex, p []byte, off int64) error {
-	if v.detectZeroes != DetectZeroesOff && IsZero(p) {
+// writeDetecting writes p, as zeroes if it is nothing else and that is asked for.
+func writeDetecting(n Node, detect DetectZeroes, p []byte, off int64) error {
+	if detect != DetectZeroesOff && IsZero(p) {
 		var flags ZeroFlags
-		if v.detectZeroes == DetectZeroesUnmap {
+		if detect == DetectZeroesUnmap {
 			flags = ZeroMayUnmap
 		}
-		return WriteZeroes(v.Node, off, int64(len(p)), flags)
+		return WriteZeroes(n, off, int64(len(p)), flags)
 	}
-	_, err := v.Node.WriteAt(p, off)
+	_, err := n.WriteAt(p, off)
 	return err
 }
 
 // writeThrough flushes behind a write that succeeded, if the cache mode says so.
-func (d *Drive) writeThrough(v *Vertex, err error) error {
+func (d *Drive) writeThrough(n Node, err error) error {
 	if err == nil && d.config.Cache.WriteThrough {
-		err = v.Node.Flush()
+		err = n.Flush()
 	}
 	return err
 }
@@ -67,13 +67,13 @@ func (d *Drive) ReadOnly() bool {
 }
 
 // request checks a request, does it between begin and end, and counts it.
-func (l Loaded) request(kind requestKind, off, n int64, do func(*Vertex) error) error {
+func (l Loaded) request(kind requestKind, off, n int64, do func(*Vertex, Node) error) error {
 	d := l.drive
 	start := time.Now()
-	v := l.begin()
+	v, through := l.begin()
 	err := d.check(kind, v, off, n)
 	if err == nil {
-		err = do(v)
+		err = do(v, through)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -85,9 +85,10 @@ func (l Loaded) request(kind requestKind, off, n int64, do func(*Vertex) error) 
 	return err
 }
 
-// begin waits while the drive is drained, and enters a request. The medium it returns is
-// nil if there is none to be used; it stays in the drive until the request has ended.
-func (l Loaded) begin() *Vertex {
+// begin waits while the drive is drained, and enters a request. The medium it returns, with
+// the way to it, is nil if there is none to be used; it stays in the drive until the request
+// has ended.
+func (l Loaded) begin() (*Vertex, Node) {
 	d := l.drive
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -95,7 +96,7 @@ func (l Loaded) begin() *Vertex {
 		d.idle.Wait()
 	}
 	d.inFlight++
-	return l.usable()
+	return l.usable(), d.through
 }
 
 // check refuses what cannot be done to v.

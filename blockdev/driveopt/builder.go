@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/blockdev/filter/copyonread"
 	"github.com/qmon/qmon/blockdev/filter/throttle"
 )
 
@@ -65,6 +66,7 @@ func (b *Builder) Add(ctx context.Context, s Spec) (*blockdev.Drive, error) {
 		ReadOnly:  s.ReadOnly || s.CDROM,
 		Cache:     s.Cache,
 		Errors:    s.Errors,
+		Through:   b.through(s),
 	})
 	if s.File != "" || len(s.Options) > 0 {
 		v, err := b.openMedium(ctx, s)
@@ -207,6 +209,20 @@ func (b *Builder) openMedium(ctx context.Context, s Spec) (*blockdev.Vertex, err
 		return nil, errors.Join(err, v.Unref())
 	}
 	return over, nil
+}
+
+// through is what requests go through on their way to a drive's media; nil for nothing.
+func (b *Builder) through(s Spec) func(blockdev.Node) blockdev.Node {
+	switch {
+	case !s.CopyOnRead:
+		return nil
+	case s.ReadOnly || s.CDROM:
+		if b.Warn != nil {
+			b.Warn("warning: disabling copy-on-read on read-only drive")
+		}
+		return nil
+	}
+	return func(n blockdev.Node) blockdev.Node { return copyonread.New(n) }
 }
 
 // throttled puts the drive's limits over its medium. Drives of one group share the limits,

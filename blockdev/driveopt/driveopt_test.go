@@ -72,7 +72,7 @@ func TestRefusals(t *testing.T) {
 		{"if=none,id=x;if=none,id=x", "Duplicate ID 'x' for drive"},
 		{"format=raw", `A block device must be specified for "file"`},
 		{"file=nosuch", "Could not open 'nosuch': No such file or directory"},
-		{"file=a.img,copy-on-read=on", "copy-on-read is not supported"},
+		{"file=a.img,copy-on-read=foo", "Parameter 'copy-on-read' expects 'on' or 'off'"},
 	} {
 		if _, err := build(t, strings.Split(c.lines, ";")...); blockdev.Message(err) != c.want {
 			t.Errorf("%s: %q, want %q", c.lines, blockdev.Message(err), c.want)

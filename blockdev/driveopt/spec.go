@@ -31,6 +31,8 @@ type Spec struct {
 	Errors       blockdev.ErrorPolicy
 	// ErrorsGiven tells if werror= or rerror= were, which not every interface takes.
 	ErrorsGiven bool
+	// CopyOnRead keeps what is read from the backing file in the image.
+	CopyOnRead bool
 	// Throttle are the limits of the drive, those of a group if it names one; nil for none.
 	Throttle      *throttle.Limits
 	ThrottleGroup string
@@ -161,12 +163,9 @@ func (s *Spec) takeModes(l *qemuopts.List) error {
 	if err := s.takeDetectZeroes(l); err != nil {
 		return err
 	}
-	on, err := l.TakeBool("copy-on-read", false)
-	if err != nil {
+	var err error
+	if s.CopyOnRead, err = l.TakeBool("copy-on-read", false); err != nil {
 		return invalid("%s", err)
-	}
-	if on {
-		return blockdev.Errorf(blockdev.ErrNotSupported, "", "", "copy-on-read is not supported")
 	}
 	return nil
 }

@@ -59,7 +59,7 @@ func open(_ context.Context, r blockdev.OpenRequest) (blockdev.Node, error) {
 // New puts the filter over an image.
 func New(image blockdev.Node) *Node {
 	n := &Node{image: image, cluster: defaultCluster}
-	if i, ok := image.(blockdev.Informer); ok {
+	if i, ok := blockdev.Unfiltered(image).(blockdev.Informer); ok {
 		if told, err := i.Info(); err == nil && told.ClusterSize > 0 && told.ClusterSize <= maxCopy {
 			n.cluster = told.ClusterSize
 		}
@@ -77,7 +77,7 @@ func (n *Node) ReadAt(p []byte, off int64) (int, error) {
 	}
 	end := off + int64(len(p))
 	for at := off; at < end; {
-		e, err := n.image.Map(at, end-at)
+		e, err := blockdev.Unfiltered(n.image).Map(at, end-at)
 		if err != nil {
 			return 0, err
 		}
@@ -100,7 +100,7 @@ func (n *Node) fill(off, length int64) error {
 	n.copying.Lock()
 	defer n.copying.Unlock()
 	for off < end {
-		e, err := n.image.Map(off, min(end-off, int64(len(buf))))
+		e, err := blockdev.Unfiltered(n.image).Map(off, min(end-off, int64(len(buf))))
 		if err != nil {
 			return err
 		}

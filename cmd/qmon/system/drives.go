@@ -43,7 +43,15 @@ func (s *storage) open(ctx context.Context, o *options) error {
 			return &usageError{a.text, blockdev.Message(err)}
 		}
 	}
+	warn := s.builder.Warn
+	defer func() { s.builder.Warn = warn }()
 	for _, a := range o.drives {
+		s.builder.Warn = func(text string) {
+			if strings.HasPrefix(text, "warning: ") {
+				text = o.program + ": " + a.text + ": " + text
+			}
+			warn(text)
+		}
 		if _, err := s.builder.Add(ctx, a.spec); err != nil {
 			return &usageError{a.text, blockdev.Message(err)}
 		}
