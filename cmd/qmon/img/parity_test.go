@@ -236,8 +236,8 @@ var parityCases = []string{
 // knownDifferences are cases where we differ on purpose, or not yet do the same.
 var knownDifferences = map[string]string{
 	"create -o help": "preallocation is an option of our raw driver, of QEMU's file driver",
-	"info --image-opts driver=raw,file.filename=a.raw,offset=512,size=1024":               "the members of descriptions are sorted",
-	"create -o preallocation=metadata n.raw 1M":                                           "what is unfinished is removed",
+	"info --image-opts driver=raw,file.filename=a.raw,offset=512,size=1024": "the members of descriptions are sorted",
+	"create -o preallocation=metadata n.raw 1M":                             "what is unfinished is removed",
 	"snapshot -a x a.raw":                              "QEMU warns twice",
 	"bench -o 2M -s 2M -c 4 d.qcow2":                   "the error says what is outside of what",
 	"bench -o 16M -c 4 d.qcow2":                        "the error says what is outside of what",
