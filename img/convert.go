@@ -78,9 +78,6 @@ func Convert(ctx context.Context, o ConvertOptions) error {
 	return err
 }
 
-// convertChunk is the most that one request copies, in bytes; QEMU's is the same.
-const convertChunk = 2 << 20
-
 // conversion is one run of Convert.
 type conversion struct {
 	o       ConvertOptions
@@ -266,7 +263,6 @@ func (c *conversion) fill(ctx context.Context) (err error) {
 		InOrder:      !c.o.OutOfOrder,
 		Progress:     c.o.Progress,
 		DataProgress: !c.o.Dense && (!c.o.CoarseProgress || c.o.Salvage != nil),
-		ChunkSize:    convertChunk,
 		Compress:     c.o.Compress,
 		Offload:      c.o.Offload,
 		RateLimit:    c.o.RateLimit,
