@@ -16,13 +16,22 @@ import (
 // over opens a quorum over disks of these contents. Options are written as "key=value".
 func over(t *testing.T, options string, contents ...string) (blockdev.Node, []*blocktest.Memory, error) {
 	t.Helper()
+	var disks []*blocktest.Memory
+	var children []blockdev.Node
+	for _, text := range contents {
+		m := blocktest.NewMemory([]byte(text))
+		disks, children = append(disks, m), append(children, m)
+	}
+	n, err := overNodes(t, options, children...)
+	return n, disks, err
+}
+
+func overNodes(t *testing.T, options string, children ...blockdev.Node) (blockdev.Node, error) {
+	t.Helper()
 	var g blockdev.Graph
 	o := blockdev.Options{"driver": "quorum"}
-	var disks []*blocktest.Memory
-	for i, text := range contents {
-		m := blocktest.NewMemory([]byte(text))
-		disks = append(disks, m)
-		v, err := g.Add(m, "", blockdev.Mode{Writable: true})
+	for i, c := range children {
+		v, err := g.Add(c, "", blockdev.Mode{Writable: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -34,10 +43,10 @@ func over(t *testing.T, options string, contents ...string) (blockdev.Node, []*b
 	}
 	v, err := g.OpenDescription(t.Context(), o, blockdev.OpenOptions{Mode: blockdev.Mode{Writable: true}})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	t.Cleanup(func() { _ = v.Unref() })
-	return v.Node, disks, nil
+	return v.Node, nil
 }
 
 func TestVotes(t *testing.T) {
@@ -132,26 +141,19 @@ func TestChildrenThatFail(t *testing.T) {
 		{"vote-threshold=1", []error{syscall.EIO, syscall.ENOSPC, syscall.ENOSPC}, syscall.ENOSPC},
 	} {
 		for name, do := range requests {
-			var g blockdev.Graph
-			o := blockdev.Options{"driver": "quorum"}
-			k, v, _ := strings.Cut(c.options, "=")
-			o[k] = v
-			for i, err := range c.errs {
+			var children []blockdev.Node
+			for _, err := range c.errs {
 				child := blocktest.NewFaulty(blocktest.NewMemory([]byte("same")))
 				if err != nil {
 					child.Inject(blocktest.Fault{Op: all, Err: err})
 				}
-				v, err := g.Add(child, "", blockdev.Mode{Writable: true})
-				if err != nil {
-					t.Fatal(err)
-				}
-				o[fmt.Sprintf("children.%d", i)] = v.Name
+				children = append(children, child)
 			}
-			q, err := g.OpenDescription(t.Context(), o, blockdev.OpenOptions{Mode: blockdev.Mode{Writable: true}})
+			n, err := overNodes(t, c.options, children...)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := do(q.Node); !errors.Is(err, c.want) {
+			if err := do(n); !errors.Is(err, c.want) {
 				t.Errorf("%s, %s, children fail with %v: %v", name, c.options, c.errs, err)
 			}
 		}
@@ -171,24 +173,12 @@ func readAll(n blockdev.Node, want string) error {
 
 // TestFIFOGoesOn to the next child where one cannot be read.
 func TestFIFOGoesOn(t *testing.T) {
-	var g blockdev.Graph
-	o := blockdev.Options{"driver": "quorum", "vote-threshold": "1", "read-pattern": "fifo"}
-	for i, text := range []string{"bad", "one", "two"} {
-		child := blocktest.NewFaulty(blocktest.NewMemory([]byte(text)))
-		if text == "bad" {
-			child.Inject(blocktest.Fault{Op: blocktest.OpRead})
-		}
-		v, err := g.Add(child, "", blockdev.Mode{Writable: true})
-		if err != nil {
-			t.Fatal(err)
-		}
-		o[fmt.Sprintf("children.%d", i)] = v.Name
-	}
-	q, err := g.OpenDescription(t.Context(), o, blockdev.OpenOptions{Mode: blockdev.Mode{Writable: true}})
+	bad := blocktest.NewFaulty(blocktest.NewMemory([]byte("bad")), blocktest.Fault{Op: blocktest.OpRead})
+	n, err := overNodes(t, "vote-threshold=1 read-pattern=fifo", bad, blocktest.NewMemory([]byte("one")), blocktest.NewMemory([]byte("two")))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := readAll(q.Node, "one"); err != nil {
+	if err := readAll(n, "one"); err != nil {
 		t.Error(err)
 	}
 }
