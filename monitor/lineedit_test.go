@@ -91,7 +91,7 @@ func (l *terminalLine) text() string {
 // waitFor waits until what a terminal would show is as wanted.
 func (l *terminalLine) waitFor(t *testing.T, want string) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		got := render(l.text())
 		if got == want {
 			return

@@ -43,10 +43,10 @@ func askQEMU(t *testing.T, lines []string, program string, args ...string) []str
 
 func dial(t *testing.T, socket string) net.Conn {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		conn, err := net.Dial("unix", socket)
 		if err == nil {
-			conn.SetDeadline(time.Now().Add(30 * time.Second))
+			conn.SetDeadline(time.Now().Add(2 * time.Minute))
 			return conn
 		}
 		if time.Now().After(end) {

@@ -58,7 +58,7 @@ func (r *recorder) String() string {
 // waitUntil waits for something that another goroutine does.
 func waitUntil(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !is(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !is(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited too long for %s", what)
 		}
@@ -68,7 +68,7 @@ func waitUntil(t *testing.T, what string, is func() bool) {
 // wants waits until the front end has seen exactly want.
 func (r *recorder) wants(t *testing.T, want string) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); r.String() != want; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); r.String() != want; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("the front end saw %q, want %q", r.String(), want)
 		}

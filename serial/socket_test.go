@@ -61,7 +61,7 @@ func dialForTest(t *testing.T, network, address string) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	conn.SetDeadline(time.Now().Add(time.Minute))
 	return conn
 }
 
@@ -222,18 +222,19 @@ func TestNothingIsReadAhead(t *testing.T) {
 		t.Fatal(err)
 	}
 	conn := dialForTest(t, "unix", path)
-	conn.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
-	n, err := conn.Write(make([]byte, 16<<20))
-	if err == nil {
+	n, most := 0, 16<<20
+	for n < 100 {
+		conn.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
+		sent, _ := conn.Write(make([]byte, most-n))
+		n += sent
+	}
+	if n == most {
 		t.Error("16 MiB were taken for a front end with room for 10 bytes")
 	}
 	for got := 10; got < 100; got += 10 {
 		waitUntil(t, "input", func() bool { f.mu.Lock(); defer f.mu.Unlock(); return f.taken == 10 })
 		f.makeRoom()
 		d.Ready()
-	}
-	if n < 100 {
-		t.Errorf("only %d bytes were sent", n)
 	}
 }
 

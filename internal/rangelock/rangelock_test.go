@@ -2,7 +2,7 @@ package rangelock_test
 
 import (
 	"testing"
-	"time"
+	"testing/synctest"
 
 	"github.com/qmon/qmon/internal/rangelock"
 )
@@ -10,36 +10,36 @@ import (
 // TestWhoWaitsForWhom: A has [0,2); B waits for it with [1,4); C wants [3,5) alone.
 func TestWhoWaitsForWhom(t *testing.T) {
 	for name, c := range map[string]struct {
-		lock   *rangelock.Lock
+		make   func() *rangelock.Lock
 		cWaits bool
 	}{
-		"in order":   {rangelock.New(), true},
-		"overtaking": {rangelock.NewOvertaking(), false},
+		"in order":   {rangelock.New, true},
+		"overtaking": {rangelock.NewOvertaking, false},
 	} {
-		releaseA := c.lock.Lock(0, 2, true)
-		start := func(from, to int64) chan func() {
-			got := make(chan func(), 1)
-			go func() { got <- c.lock.Lock(from, to, true) }()
-			time.Sleep(20 * time.Millisecond) // it is in the list by then
-			return got
-		}
-		b := start(1, 4)
-		got := start(3, 5)
-		select {
-		case release := <-got:
-			if c.cWaits {
-				t.Errorf("%s: C went before B", name)
-			}
-			release()
-			releaseA()
-			(<-b)()
-		default:
-			if !c.cWaits {
-				t.Errorf("%s: C waits", name)
-			}
-			releaseA()
-			(<-b)()
-			(<-got)()
-		}
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				lock := c.make()
+				releaseA := lock.Lock(0, 2, true)
+				start := func(from, to int64) chan func() {
+					got := make(chan func(), 1)
+					go func() { got <- lock.Lock(from, to, true) }()
+					synctest.Wait() // it has the range, or waits for it
+					return got
+				}
+				b := start(1, 4)
+				got := start(3, 5)
+				if waits := len(got) == 0; waits != c.cWaits {
+					t.Errorf("C waits: %v", waits)
+				}
+				releaseA()
+				if c.cWaits {
+					(<-b)()
+					(<-got)()
+				} else {
+					(<-got)()
+					(<-b)()
+				}
+			})
+		})
 	}
 }

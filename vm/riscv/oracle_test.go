@@ -115,7 +115,7 @@ func runQEMU(t *testing.T, image []byte) string {
 	if err := os.WriteFile(flat, image, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "qemu-system-riscv64", "-machine", "virt", "-cpu", oracleCPU, "-smp", "2", "-m", "16",
 		"-nodefaults", "-display", "none", "-bios", flat, "-serial", "file:"+out)

@@ -61,7 +61,7 @@ func TestGreedyClientIsBounded(t *testing.T) {
 		t.Errorf("%d bytes are held for one client", most)
 	}
 	greedy.nc.Close()
-	for deadline := time.Now().Add(10 * time.Second); descriptors() > filesBefore; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); descriptors() > filesBefore; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d files are open, %d were", descriptors(), filesBefore)
 		}
