@@ -13,9 +13,9 @@ import (
 	"path"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/internal/registry"
 )
 
 // Authorizer decides about identities. It is safe for concurrent use.
@@ -23,11 +23,6 @@ type Authorizer interface {
 	// Allowed tells if identity is let in. An error means that it cannot be found out.
 	Allowed(identity string) (bool, error)
 }
-
-var registry = struct {
-	sync.Mutex
-	m map[string]Authorizer
-}{m: map[string]Authorizer{}}
 
 // kinds are the objects that can be defined.
 var kinds = map[string]func(blockdev.Options) (Authorizer, error){
@@ -49,21 +44,13 @@ func Define(o blockdev.Options) error {
 	if err != nil {
 		return err
 	}
-	registry.Lock()
-	defer registry.Unlock()
-	if registry.m[id] != nil {
-		return blockdev.Errorf(blockdev.ErrExists, "object", id, "attempt to add duplicate property '%s' to object (type 'container')", id)
-	}
-	registry.m[id] = a
-	return nil
+	return registry.Add(id, a)
 }
 
 // Lookup finds what was defined as id; ErrNotFound.
 func Lookup(id string) (Authorizer, error) {
-	registry.Lock()
-	defer registry.Unlock()
-	a := registry.m[id]
-	if a == nil {
+	a, ok := registry.Lookup(id).(Authorizer)
+	if !ok {
 		return nil, blockdev.Errorf(blockdev.ErrNotFound, "authz", id, "No such authorization object '%s'", id)
 	}
 	return a, nil

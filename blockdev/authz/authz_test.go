@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/internal/registry"
 )
 
 func define(t *testing.T, o blockdev.Options) Authorizer {
@@ -16,7 +17,7 @@ func define(t *testing.T, o blockdev.Options) Authorizer {
 	if err := Define(o); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { delete(registry.m, t.Name()) })
+	t.Cleanup(func() { registry.Remove(t.Name()) })
 	a, err := Lookup(t.Name())
 	if err != nil {
 		t.Fatal(err)

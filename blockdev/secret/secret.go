@@ -5,52 +5,42 @@ package secret
 
 import (
 	"bytes"
-	"sync"
 	"unicode/utf8"
 
 	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/internal/registry"
 )
 
-var store = struct {
-	sync.RWMutex
-	m map[string][]byte
-}{m: map[string][]byte{}}
+// data are the bytes of a secret, which do not change.
+type data []byte
 
 // Add makes a secret known to the whole program. It fails with ErrExists if the ID is taken.
-func Add(id string, data []byte) error {
-	store.Lock()
-	defer store.Unlock()
-	if _, ok := store.m[id]; ok {
-		return blockdev.Errorf(blockdev.ErrExists, "object-add", "", "attempt to add duplicate property '%s' to object (type 'container')", id)
-	}
-	store.m[id] = append([]byte(nil), data...)
-	return nil
-}
+func Add(id string, secret []byte) error { return registry.Add(id, data(bytes.Clone(secret))) }
 
 // Remove forgets a secret.
 func Remove(id string) {
-	store.Lock()
-	defer store.Unlock()
-	clear(store.m[id])
-	delete(store.m, id)
+	if _, ok := registry.Lookup(id).(data); ok {
+		registry.Remove(id)
+	}
 }
 
 // Lookup finds a secret that is a passphrase, and therefore text.
 func Lookup(id string) ([]byte, error) {
-	data, err := lookup(id)
-	if err == nil && (!utf8.Valid(data) || bytes.IndexByte(data, 0) >= 0) {
+	secret, err := lookup(id)
+	if err == nil && (!utf8.Valid(secret) || bytes.IndexByte(secret, 0) >= 0) {
 		return nil, blockdev.Errorf(blockdev.ErrInvalid, "open", "", "Data from secret %s is not valid UTF-8", id)
 	}
-	return data, err
+	return secret, err
 }
 
 // lookup finds a secret that may be anything.
 func lookup(id string) ([]byte, error) {
-	store.RLock()
-	defer store.RUnlock()
-	data, ok := store.m[id]
-	if !ok {
+	switch found := registry.Lookup(id).(type) {
+	case data:
+		return bytes.Clone(found), nil
+	case nil:
 		return nil, blockdev.Errorf(blockdev.ErrNotFound, "open", "", "No secret with id '%s'", id)
+	default:
+		return nil, blockdev.Errorf(blockdev.ErrInvalid, "open", "", "Object with id '%s' is not a secret", id)
 	}
-	return append([]byte(nil), data...), nil
 }

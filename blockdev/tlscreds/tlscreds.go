@@ -16,9 +16,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sync"
 
 	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/internal/registry"
 )
 
 // Creds are the credentials of one end.
@@ -28,11 +28,6 @@ type Creds struct {
 	authority  *x509.CertPool
 	own        []tls.Certificate
 }
-
-var registry = struct {
-	sync.Mutex
-	m map[string]*Creds
-}{m: map[string]*Creds{}}
 
 // Define reads an object's options, "qom-type" among them, and makes the credentials known
 // under its id. Objects of other kinds are refused.
@@ -56,13 +51,7 @@ func Define(o blockdev.Options) error {
 	if err != nil {
 		return err
 	}
-	registry.Lock()
-	defer registry.Unlock()
-	if registry.m[id] != nil {
-		return blockdev.Errorf(blockdev.ErrExists, "object", id, "attempt to add duplicate property '%s' to object (type 'container')", id)
-	}
-	registry.m[id] = c
-	return nil
+	return registry.Add(id, c)
 }
 
 var options = blockdev.OptionTable{
@@ -117,12 +106,13 @@ func (c *Creds) loadOwn(dir string) error {
 
 // Lookup finds the credentials of an ID, for a server or a client.
 func Lookup(id string, server bool) (*Creds, error) {
-	registry.Lock()
-	defer registry.Unlock()
-	c := registry.m[id]
+	object := registry.Lookup(id)
+	c, ok := object.(*Creds)
 	switch {
-	case c == nil:
+	case object == nil:
 		return nil, blockdev.Errorf(blockdev.ErrNotFound, "tls", id, "No TLS credentials with id '%s'", id)
+	case !ok:
+		return nil, blockdev.Errorf(blockdev.ErrInvalid, "tls", id, "Object with id '%s' is not TLS credentials", id)
 	case server && !c.Server:
 		return nil, blockdev.Errorf(blockdev.ErrInvalid, "tls", id, "Expecting TLS credentials with a server endpoint")
 	case !server && c.Server:

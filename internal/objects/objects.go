@@ -16,6 +16,7 @@ import (
 	"github.com/qmon/qmon/blockdev/secret"
 	"github.com/qmon/qmon/blockdev/tlscreds"
 	"github.com/qmon/qmon/internal/qemuopts"
+	"github.com/qmon/qmon/internal/registry"
 )
 
 // kinds are the types of objects; the function defines one.
@@ -31,8 +32,28 @@ var kinds = map[string]func(blockdev.Options) error{
 // Kinds are the types that can be defined, sorted.
 func Kinds() []string { return slices.Sorted(maps.Keys(kinds)) }
 
-// Define makes the object that text describes, and returns its ID.
-func Define(text string) (id string, err error) {
+// Set are the objects of one run of a program. They are known to all of the process by then.
+type Set struct{ ids []string }
+
+// Define makes the object that text describes.
+func (s *Set) Define(text string) error {
+	id, err := define(text)
+	if err == nil {
+		s.ids = append(s.ids, id)
+	}
+	return err
+}
+
+// Remove forgets the objects.
+func (s *Set) Remove() {
+	for _, id := range s.ids {
+		registry.Remove(id)
+	}
+	s.ids = nil
+}
+
+// define makes an object and returns its ID.
+func define(text string) (id string, err error) {
 	o, err := parse(text)
 	if err != nil {
 		return "", err

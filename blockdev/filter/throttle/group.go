@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/internal/registry"
 )
 
 // direction of a request.
@@ -232,15 +233,26 @@ func (b *bucket) full(now time.Time) time.Duration {
 	return time.Duration(seconds * float64(time.Second))
 }
 
+// groups are those that drives made: they are no objects.
 var groups = struct {
 	sync.Mutex
 	m map[string]*Group
 }{m: map[string]*Group{}}
 
+// lookup finds a group, nil if there is none.
 func lookup(id string) *Group {
 	groups.Lock()
 	defer groups.Unlock()
-	return groups.m[id]
+	return find(id)
+}
+
+// find is lookup with groups locked.
+func find(id string) *Group {
+	if g := groups.m[id]; g != nil {
+		return g
+	}
+	g, _ := registry.Lookup(id).(*Group)
+	return g
 }
 
 // ObjectType is what --object calls a group.
@@ -259,29 +271,16 @@ func Define(o blockdev.Options) error {
 	if err != nil {
 		return err
 	}
-	groups.Lock()
-	defer groups.Unlock()
-	if groups.m[id] != nil {
-		return blockdev.Errorf(blockdev.ErrExists, "object-add", "", "attempt to add duplicate property '%s' to object (type 'container')", id)
-	}
-	groups.m[id] = NewGroup(l)
-	return nil
+	return registry.Add(id, NewGroup(l))
 }
 
 // SetLimits gives a group other limits, and makes it if there is none.
 func SetLimits(id string, l Limits) {
 	groups.Lock()
 	defer groups.Unlock()
-	if g := groups.m[id]; g != nil {
+	if g := find(id); g != nil {
 		g.set(l)
 		return
 	}
 	groups.m[id] = NewGroup(l)
-}
-
-// Remove forgets a group; filters that use it keep it.
-func Remove(id string) {
-	groups.Lock()
-	defer groups.Unlock()
-	delete(groups.m, id)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/blockdev/blocktest"
+	"github.com/qmon/qmon/internal/registry"
 )
 
 // TestBucket fills a bucket and looks at how long the next request would wait.
@@ -67,12 +68,12 @@ func TestFiltersShareTheirGroup(t *testing.T) {
 		if err := Define(blockdev.Options{"id": "g", "x-bps-write": "1000"}); err != nil {
 			t.Fatal(err)
 		}
-		defer Remove("g")
+		defer registry.Remove("g")
 		if err := Define(blockdev.Options{"id": "g"}); blockdev.Message(err) != "attempt to add duplicate property 'g' to object (type 'container')" {
 			t.Errorf("a second group of that name: %v", err)
 		}
 		a, b := New(blocktest.NewMemory(make([]byte, 8192)), lookup("g")), New(blocktest.NewMemory(make([]byte, 8192)), lookup("g"))
-		Remove("g") // those who use it keep it
+		registry.Remove("g") // those who use it keep it
 		start := time.Now()
 		passed := func(what string, want time.Duration, do func() error) {
 			t.Helper()
@@ -121,6 +122,6 @@ func TestRefusals(t *testing.T) {
 		if err := Define(o); blockdev.Message(err) != want {
 			t.Errorf("%s: %q, want %q", options, blockdev.Message(err), want)
 		}
-		Remove(t.Name())
+		registry.Remove(t.Name())
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/blockdev/driveopt"
 	"github.com/qmon/qmon/img"
-	"github.com/qmon/qmon/internal/objects"
 	"github.com/qmon/qmon/internal/qemuopts"
 )
 
@@ -40,7 +39,6 @@ type sourceFlags struct {
 func (s *sourceFlags) add(fs *pflag.FlagSet) {
 	fs.StringVarP(&s.format, "format", "f", "", "")
 	fs.BoolVar(&s.imageOpts, "image-opts", false, "")
-	addObject(fs)
 }
 
 func (s *sourceFlags) addForceShare(fs *pflag.FlagSet) {
@@ -78,15 +76,6 @@ func imageOptsSource(operand string) img.Source {
 		options[p.Key] = p.Value
 	}
 	return img.Source{Options: options, Label: operand}
-}
-
-// addObject adds --object, which defines what options refer to by ID: secrets and TLS
-// credentials.
-func addObject(fs *pflag.FlagSet) {
-	fs.Var(funcValue(func(s string) error {
-		_, err := objects.Define(s)
-		return err
-	}), "object", "")
 }
 
 // outputFlag is --output.

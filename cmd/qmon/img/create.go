@@ -12,7 +12,6 @@ const createSyntax = "[-q] [-f fmt] [-b backing_file [-F backing_fmt]] [-u] [-o 
 func runCreate(t *tool, args []string) (int, error) {
 	var create createOptions
 	fs := t.newFlagSet()
-	addObject(fs)
 	format := fs.StringP("format", "f", "raw", "")
 	backing := fs.StringP("backing", "b", "", "")
 	backingFormat := fs.StringP("backing-format", "F", "", "")

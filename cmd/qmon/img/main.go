@@ -22,6 +22,7 @@ import (
 	"github.com/qmon/qmon/blockdev"
 	_ "github.com/qmon/qmon/blockdev/all" // protocols
 	_ "github.com/qmon/qmon/formats/all"  // formats
+	"github.com/qmon/qmon/internal/objects"
 	"github.com/qmon/qmon/internal/release"
 )
 
@@ -49,6 +50,7 @@ type tool struct {
 	prog           string
 	stdout, stderr io.Writer
 	gate           switchGate
+	objects        objects.Set // of --object
 }
 
 // switchGate follows references as --restrict says: everything, unless it is given before
@@ -88,6 +90,7 @@ func init() {
 }
 
 func (t *tool) main(args []string) int {
+	defer t.objects.Remove()
 	status, err := t.dispatch(args)
 	switch {
 	case err == nil:
@@ -111,7 +114,7 @@ func (t *tool) main(args []string) int {
 
 // dispatch reads the options before the command, and runs it.
 func (t *tool) dispatch(args []string) (int, error) {
-	fs := t.newFlagSet()
+	fs := t.commonFlagSet()
 	version := fs.BoolP("version", "V", false, "")
 	fs.StringP("trace", "T", "", "")
 	args, err := parseOptions(fs, args, true)
@@ -145,6 +148,13 @@ func (t *tool) dispatch(args []string) (int, error) {
 
 // newFlagSet is a set of options with those that all commands have.
 func (t *tool) newFlagSet() *pflag.FlagSet {
+	fs := t.commonFlagSet()
+	fs.Var(funcValue(t.objects.Define), "object", "")
+	return fs
+}
+
+// commonFlagSet has the options that may stand before a command, too.
+func (t *tool) commonFlagSet() *pflag.FlagSet {
 	fs := pflag.NewFlagSet("", pflag.ContinueOnError)
 	fs.SortFlags = false
 	fs.BoolP("help", "h", false, "")

@@ -15,7 +15,6 @@ func runSnapshot(t *tool, args []string) (int, error) {
 	o := img.SnapshotOptions{Session: t.session()}
 	fs := t.newFlagSet()
 	fs.BoolVar(&src.imageOpts, "image-opts", false, "")
-	addObject(fs)
 	src.addForceShare(fs)
 	fs.BoolP("quiet", "q", false, "")
 	for _, a := range []struct {

@@ -67,7 +67,7 @@ type tool struct {
 
 func (t *tool) main(args []string) int {
 	o := &invocation{openFlags: newFlags()}
-	defer o.forget()
+	defer o.objects.Remove()
 	err := o.parse(args)
 	switch {
 	case errors.Is(err, errHelp):

@@ -6,8 +6,6 @@ import (
 
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/blockdev/driveopt"
-	"github.com/qmon/qmon/blockdev/filter/throttle"
-	"github.com/qmon/qmon/blockdev/secret"
 	"github.com/qmon/qmon/internal/getopt"
 	"github.com/qmon/qmon/internal/objects"
 	"github.com/qmon/qmon/internal/qemuopts"
@@ -114,8 +112,8 @@ type invocation struct {
 	restrict string // images may refer to files below it only, "" for all
 	openFlags
 	commands []string
-	objects  []string // IDs of those defined
-	describe bool     // the operand is a list of options
+	objects  objects.Set
+	describe bool // the operand is a list of options
 }
 
 // parse reads a command line. What it defined is there also where it fails.
@@ -149,7 +147,7 @@ func (o *invocation) parse(args []string) error {
 func (o *invocation) take(f getopt.Found) error {
 	switch {
 	case f.Name == "object":
-		return o.define(f.Value)
+		return o.objects.Define(f.Value)
 	case f.Name == "image-opts":
 		o.describe = true
 	case f.Name == "restrict":
@@ -168,23 +166,6 @@ func (o *invocation) take(f getopt.Found) error {
 		return o.option(f)
 	}
 	return nil
-}
-
-// define makes the object that an option describes.
-func (o *invocation) define(text string) error {
-	id, err := objects.Define(text)
-	if err == nil {
-		o.objects = append(o.objects, id)
-	}
-	return err
-}
-
-// forget removes the objects, which are the whole program's, when the tool is done.
-func (o *invocation) forget() {
-	for _, id := range o.objects {
-		secret.Remove(id)
-		throttle.Remove(id)
-	}
 }
 
 // usageError is a mistake that the whole help follows.

@@ -48,7 +48,9 @@ type tool struct {
 
 func (t *tool) main(ctx context.Context, args []string) int {
 	defer func() { _ = t.pidFile.Close() }() // it was written; closing nil does nothing
-	o, err := parse(args)
+	o := newOptions()
+	defer o.objects.Remove()
+	err := o.parse(args)
 	if err == nil {
 		err = t.run(ctx, o)
 	}

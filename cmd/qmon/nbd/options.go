@@ -78,6 +78,7 @@ func (e twoErrors) Error() string { return e[0].Error() + "; " + e[1].Error() }
 type options struct {
 	gate     blockdev.Gate // of what the image refers to; nil follows everything
 	warnings []string
+	objects  objects.Set     // of --object
 	filename string          // the image; the device with disconnect
 	device   string          // of --connect and --disconnect
 	seen     map[string]bool // options that may be given once
@@ -117,18 +118,17 @@ func newOptions() *options {
 const defaultPort = "10809"
 
 // parse reads the command line. The first option that is wrong ends it.
-func parse(args []string) (*options, error) {
+func (o *options) parse(args []string) error {
 	found, operands, mistake := getopt.Parse(args, table)
-	o := newOptions()
 	for _, f := range found {
 		if err := o.take(f); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if mistake != nil {
-		return nil, usageError{mistake}
+		return usageError{mistake}
 	}
-	return o, o.finish(operands)
+	return o.finish(operands)
 }
 
 // take takes one option.
@@ -323,8 +323,7 @@ func (o *options) define(text string) error {
 	if text == "help" || text == "?" {
 		return helpError("List of user creatable objects:\n  " + strings.Join(objects.Kinds(), "\n  ") + "\n")
 	}
-	_, err := objects.Define(text)
-	return err
+	return o.objects.Define(text)
 }
 
 // finish checks what the options say together.

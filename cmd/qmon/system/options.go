@@ -29,6 +29,7 @@ type driveArgument struct {
 // options is the command line, parsed but not acted upon. Lists are in the order given.
 type options struct {
 	program string
+	objects objects.Set // of -object, and there as long as the program
 
 	machine   string
 	memory    uint64 // bytes, 0 for the machine's default
@@ -148,9 +149,8 @@ func setDrive(flagName, iface string, index int, cdrom bool) func(*options, stri
 }
 
 // defineObject is the setter of -object.
-func defineObject(_ *options, text string, _ io.Writer) error {
-	_, err := objects.Define(text)
-	return err
+func defineObject(o *options, text string, _ io.Writer) error {
+	return o.objects.Define(text)
 }
 
 // setString is the setter of an option with one free value.
