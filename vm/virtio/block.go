@@ -50,9 +50,7 @@ type Block struct {
 
 	capacity  uint64 // 512-byte sectors, as the driver last saw it
 	writeback bool   // the guest flushes; otherwise each write is flushed
-	held      []*blkRequest
-
-	pool workers
+	pool      workers
 }
 
 var (
@@ -84,11 +82,7 @@ func NewBlock(c BlockConfig) (*Block, error) {
 		c.Drive.Detach()
 		return nil, err
 	}
-	c.Machine.Subscribe(func(e vm.Event) {
-		if e.Kind == vm.EventResume {
-			b.retry()
-		}
-	})
+	b.pool.retryOnResume(c.Slot, b)
 	return b, nil
 }
 
@@ -126,26 +120,15 @@ func (b *Block) Features() uint64 {
 	return f
 }
 
-// Notify implements Function: it starts the requests that wait in the queue. A guest can
-// lay its rings over each other so that there is always one more; then the machine gets a
-// chance to do something else in between.
-func (b *Block) Notify(q *Queue) {
-	for range q.size {
-		c := q.Pop()
-		if c == nil {
-			break
-		}
-		if r := b.newRequest(q, c); r != nil {
-			b.submit(r)
-		}
-	}
-	if q.Wait() {
-		b.machine.Post(func() { b.Notify(q) })
-	}
-}
+// Notify implements Function: it starts the requests that wait in the queue.
+func (b *Block) Notify(q *Queue) { b.pool.serve(q, b.request) }
 
-// submit answers a request, or has it run beside the processors.
-func (b *Block) submit(r *blkRequest) {
+// request answers a request, or has it run beside the processors.
+func (b *Block) request(q *Queue, c *Chain) {
+	r := b.newRequest(q, c)
+	if r == nil {
+		return
+	}
 	if !r.needsDrive() {
 		r.finish()
 		return
@@ -170,9 +153,7 @@ func (r *blkRequest) finish() {
 	if r.err != nil {
 		switch errorAction(b.drive, r.kind != blkRead, r.err) {
 		case blockdev.ErrorStop:
-			// The run state tells why it stands; QEMU says no more either.
-			b.held = append(b.held, r)
-			b.machine.Post(func() { b.machine.Stop(vm.StateIOError) })
+			b.pool.hold(r.queue, r.chain)
 			return
 		case blockdev.ErrorIgnore:
 			r.status = statusOK
@@ -201,29 +182,12 @@ func errorAction(d *blockdev.Drive, write bool, err error) blockdev.ErrorAction 
 	return action
 }
 
-// retry looks at the queue again when the machine goes on: requests that stopped it are
-// there, and on a machine just loaded those that nobody has looked at.
-func (b *Block) retry() {
-	for _, q := range b.slot.queues {
-		b.Notify(q)
-	}
-}
+// Drain implements vm.Drainer.
+func (b *Block) Drain() { b.pool.drain() }
 
-// Drain implements vm.Drainer. Requests that stopped the machine go back into the queue:
-// so the whole state is in the rings, and a snapshot of it can be loaded anywhere.
-func (b *Block) Drain() {
-	b.pool.drain()
-	for _, r := range b.held {
-		r.queue.Unpop(r.chain)
-	}
-	b.held = nil
-}
-
-// Reset implements both vm.Device and Function: requests in flight are waited for, as
-// their buffers are the guest's memory, and forgotten.
+// Reset implements both vm.Device and Function.
 func (b *Block) Reset() {
 	b.pool.drop()
-	b.held = nil
 	b.writeback = true
 }
 

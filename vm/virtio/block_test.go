@@ -250,7 +250,7 @@ func TestErrorPolicies(t *testing.T) {
 				return
 			}
 			disk.Clear()
-			d.block.retry()
+			d.block.Notify(d.slot.queues[0])
 			if done := d.completed(); len(done) != 1 || d.get(statusAt, 1)[0] != statusOK {
 				t.Errorf("after cont: completed %v, status %#x", done, d.get(statusAt, 1)[0])
 			}

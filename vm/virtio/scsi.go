@@ -42,7 +42,6 @@ type SCSI struct {
 
 	senseSize, cdbSize uint32 // as the driver wants them
 	missed             bool   // an event that there was no buffer for
-	held               []*scsiRequest
 	pool               workers
 }
 
@@ -63,11 +62,7 @@ func NewSCSI(c SCSIConfig) (*SCSI, error) {
 	if err := c.Slot.Plug(s); err != nil {
 		return nil, err
 	}
-	c.Machine.Subscribe(func(e vm.Event) {
-		if e.Kind == vm.EventResume {
-			s.retry()
-		}
-	})
+	s.pool.retryOnResume(c.Slot, s)
 	return s, nil
 }
 
@@ -187,8 +182,7 @@ func (s *SCSI) LoadConfig(c []byte) {
 	}
 }
 
-// Notify implements Function. A guest can lay its rings over each other so that there is always
-// one more; then the machine gets a chance to do something else in between.
+// Notify implements Function.
 func (s *SCSI) Notify(q *Queue) {
 	switch q.Index() {
 	case scsiEventQueue:
@@ -197,48 +191,19 @@ func (s *SCSI) Notify(q *Queue) {
 		}
 		return
 	case scsiControlQueue:
-		s.each(q, s.control)
+		s.pool.serve(q, s.control)
 	default:
-		s.each(q, s.request)
+		s.pool.serve(q, s.request)
 	}
 }
 
-func (s *SCSI) each(q *Queue, serve func(*Queue, *Chain)) {
-	for range q.size {
-		c := q.Pop()
-		if c == nil {
-			break
-		}
-		serve(q, c)
-	}
-	if q.Wait() {
-		s.machine.Post(func() { s.Notify(q) })
-	}
-}
+// Drain implements vm.Drainer.
+func (s *SCSI) Drain() { s.pool.drain() }
 
-// retry looks at the queues again when the machine goes on: requests that stopped it are there,
-// and on a machine just loaded those that nobody has looked at.
-func (s *SCSI) retry() {
-	for _, q := range s.slot.queues {
-		s.Notify(q)
-	}
-}
-
-// Drain implements vm.Drainer. Requests that stopped the machine go back into the queue: so the
-// whole state is in the rings.
-func (s *SCSI) Drain() {
-	s.pool.drain()
-	for _, r := range s.held {
-		r.queue.Unpop(r.chain)
-	}
-	s.held = nil
-}
-
-// Reset implements both vm.Device and Function: requests in flight are waited for, as their
-// buffers are the guest's memory, and forgotten.
+// Reset implements both vm.Device and Function.
 func (s *SCSI) Reset() {
 	s.pool.drop()
-	s.held, s.missed = nil, false
+	s.missed = false
 	s.senseSize, s.cdbSize = defaultSenseSize, defaultCDBSize
 	for _, u := range s.bus.Units() {
 		u.Reset()

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 
 	"github.com/qmon/qmon/blockdev"
-	"github.com/qmon/qmon/vm"
 	"github.com/qmon/qmon/vm/scsi"
 )
 
@@ -74,12 +73,10 @@ func (r *scsiRequest) run() { r.task.Run() }
 // finish implements job: the answer goes to the guest, unless the drive's error policy says
 // that the machine stops.
 func (r *scsiRequest) finish() {
-	s := r.host
 	if r.task.Err != nil {
 		switch errorAction(r.unit.Drive(), r.task.Writes, r.task.Err) {
 		case blockdev.ErrorStop:
-			s.held = append(s.held, r)
-			s.machine.Post(func() { s.machine.Stop(vm.StateIOError) })
+			r.host.pool.hold(r.queue, r.chain)
 			return
 		case blockdev.ErrorIgnore:
 			r.task.Err = nil

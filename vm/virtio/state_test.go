@@ -155,7 +155,7 @@ func TestRequestsThatStoppedTheMachineAreSaved(t *testing.T) {
 	if err := load(t, other, section); err != nil {
 		t.Fatal(err)
 	}
-	other.block.retry()
+	other.block.Notify(other.slot.queues[0])
 	other.used, other.size, other.seenUsed = d.used, d.size, d.seenUsed
 	if done := other.completed(); len(done) != 1 || other.get(statusAt, 1)[0] != statusOK {
 		t.Errorf("completed %v, status %#x", done, other.get(statusAt, 1)[0])
