@@ -9,17 +9,13 @@ import (
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/blockdev/nbd"
 	"github.com/qmon/qmon/blockdev/nbd/client"
+	"github.com/qmon/qmon/internal/peer"
 )
 
 // TestNBDServerOfTheMonitor: what QEMU 7.2 answers to the same lines, and what a client
 // finds.
 func TestNBDServerOfTheMonitor(t *testing.T) {
-	sockets, err := os.MkdirTemp("", "nbd") // the test's own folder has too long a name
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(sockets) })
-	socket := filepath.Join(sockets, "s")
+	socket := filepath.Join(peer.SocketDir(t), "s")
 	mon, b := newBenchMonitor(t, scenario{
 		Images: [][]any{
 			image("create", "-f", "qcow2", "@DIR@/a.qcow2", "1M"), image("create", "-f", "raw", "@DIR@/b.raw", "1M"),

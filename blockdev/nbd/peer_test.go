@@ -29,46 +29,6 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// scratch is a folder whose name is short enough for a socket in it.
-func scratch(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "nbd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
-}
-
-// start runs a server until the test ends, or the function returned is called, and waits
-// for its socket.
-func start(t *testing.T, socket string, argv ...string) (kill func()) {
-	t.Helper()
-	peer.Need(t, argv[0])
-	os.Remove(socket)
-	cmd := exec.Command(argv[0], argv[1:]...)
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	kill = sync.OnceFunc(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
-	t.Cleanup(kill)
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		if nc, err := net.Dial("unix", socket); err == nil {
-			nc.Close()
-			return kill
-		}
-		if time.Now().After(deadline) {
-			kill()
-			t.Fatalf("%q does not listen:\n%s", argv, out.String())
-		}
-	}
-}
-
 // kit is nbdkit's command line; its plug-in and filters follow. Debian has it exit with its
 // parent if it is asked to, which no test needs.
 func kit(socket string, args ...string) []string {
@@ -165,7 +125,7 @@ func exerciseWith(t *testing.T, n *nbd.Node, kinds int) {
 }
 
 func TestServersOfOthers(t *testing.T) {
-	dir := scratch(t)
+	dir := peer.SocketDir(t)
 	file := filepath.Join(dir, "file")
 	if err := os.WriteFile(file, bytes.Repeat([]byte("nbd!"), 1<<20), 0o600); err != nil {
 		t.Fatal(err)
@@ -187,7 +147,7 @@ func TestServersOfOthers(t *testing.T) {
 		"delays":         {kit(s, "--filter=delay", "memory", "4M", "rdelay=1ms", "wdelay=1ms"), "", protocol.StructuredReplies},
 	} {
 		t.Run(name, func(t *testing.T) {
-			start(t, s, tt.argv...)
+			peer.Start(t, s, tt.argv...)
 			o := unix(s, tt.export)
 			o["connections"] = "3"
 			n := open(t, o)
@@ -206,7 +166,7 @@ func TestServersOfOthers(t *testing.T) {
 // TestNBDServer: the project's own server, which goes to the background by itself.
 func TestNBDServer(t *testing.T) {
 	peer.Need(t, "nbd-server")
-	dir := scratch(t)
+	dir := peer.SocketDir(t)
 	file, socket, config, pid := filepath.Join(dir, "file"), filepath.Join(dir, "s"), filepath.Join(dir, "config"), filepath.Join(dir, "pid")
 	text := "[generic]\nunixsock=" + socket + "\nlistenaddr=127.0.0.1\nport=" + freePort(t) +
 		"\nallowlist=true\n[name]\nexportname=" + file + "\nflush=true\nfua=true\ntrim=true\n"
@@ -261,8 +221,8 @@ func killByFile(t *testing.T, name string) {
 }
 
 func TestErrorsOfAServer(t *testing.T) {
-	s := filepath.Join(scratch(t), "s")
-	start(t, s, kit(s, "--filter=error", "memory", "1M", "error-pwrite=ENOSPC", "error-pwrite-rate=100%",
+	s := filepath.Join(peer.SocketDir(t), "s")
+	peer.Start(t, s, kit(s, "--filter=error", "memory", "1M", "error-pwrite=ENOSPC", "error-pwrite-rate=100%",
 		"error-pread=EIO", "error-pread-rate=100%")...)
 	n := open(t, unix(s, ""))
 	if _, err := n.WriteAt(make([]byte, 512), 0); !errors.Is(err, blockdev.ErrNoSpace) {
@@ -274,8 +234,8 @@ func TestErrorsOfAServer(t *testing.T) {
 }
 
 func TestReadOnlyExport(t *testing.T) {
-	s := filepath.Join(scratch(t), "s")
-	start(t, s, kit(s, "-r", "memory", "1M")...)
+	s := filepath.Join(peer.SocketDir(t), "s")
+	peer.Start(t, s, kit(s, "-r", "memory", "1M")...)
 	n := open(t, unix(s, ""))
 	if _, err := n.WriteAt(make([]byte, 512), 0); n.Writable() || !errors.Is(err, blockdev.ErrReadOnly) {
 		t.Errorf("write: %v", err)
@@ -290,13 +250,13 @@ func TestReadOnlyExport(t *testing.T) {
 // deadline; writers notice nothing, and all they wrote is there.
 func TestServerIsKilledWhileWriting(t *testing.T) {
 	peer.Need(t, "qemu-nbd")
-	dir := scratch(t)
+	dir := peer.SocketDir(t)
 	file, socket := filepath.Join(dir, "file"), filepath.Join(dir, "s")
 	if err := os.WriteFile(file, make([]byte, 16<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	serve := func() func() {
-		return start(t, socket, "qemu-nbd", "-t", "-e", "8", "-k", socket, "-f", "raw", file)
+		return peer.Start(t, socket, "qemu-nbd", "-t", "-e", "8", "-k", socket, "-f", "raw", file)
 	}
 	kill := serve()
 	o := unix(socket, "")
@@ -350,9 +310,9 @@ func TestServerIsKilledWhileWriting(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
-	dir := scratch(t)
+	dir := peer.SocketDir(t)
 	s := filepath.Join(dir, "s")
-	start(t, s, "qemu-nbd", "-t", "-e", "8", "-k", s, "-f", "raw", "-x", "a name", "--read-only", writeFile(t, dir))
+	peer.Start(t, s, "qemu-nbd", "-t", "-e", "8", "-k", s, "-f", "raw", "-x", "a name", "--read-only", writeFile(t, dir))
 	for name, shown := range map[string]string{
 		"nbd:unix:" + s + ":exportname=a name": "nbd+unix:///a%20name?socket=" + s,
 		"nbd+unix:///a%20name?socket=" + s:     "nbd+unix:///a%20name?socket=" + s,
@@ -403,9 +363,9 @@ func TestMistakesInQemusWords(t *testing.T) {
 
 // TestAnotherContext shows a context in place of base:allocation, as QEMU's own tests use it.
 func TestAnotherContext(t *testing.T) {
-	dir := scratch(t)
+	dir := peer.SocketDir(t)
 	s := filepath.Join(dir, "s")
-	start(t, s, "qemu-nbd", "-t", "-e", "8", "-k", s, "-f", "raw", "-A", writeFile(t, dir))
+	peer.Start(t, s, "qemu-nbd", "-t", "-e", "8", "-k", s, "-f", "raw", "-A", writeFile(t, dir))
 	o := unix(s, "")
 	o["x-dirty-bitmap"] = protocol.ContextDepth
 	e, err := open(t, o).Map(0, 1<<20)
@@ -419,8 +379,8 @@ func TestAnotherContext(t *testing.T) {
 }
 
 func TestListOfAServer(t *testing.T) {
-	s := filepath.Join(scratch(t), "s")
-	start(t, s, kit(s, "-e", "name", "memory", "1M")...)
+	s := filepath.Join(peer.SocketDir(t), "s")
+	peer.Start(t, s, kit(s, "-e", "name", "memory", "1M")...)
 	list, err := client.List(context.Background(), client.Config{Dial: nbd.Address{Network: "unix", Path: s}.Dial, Address: s})
 	if err != nil || len(list) != 1 || list[0].Info.Size != 1<<20 {
 		t.Errorf("%+v, %v", list, err)

@@ -4,12 +4,9 @@ package main
 
 import (
 	"bytes"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -27,44 +24,17 @@ type nbdPeer struct {
 // startNBD runs argv, in which SOCKET is where to listen.
 func startNBD(t *testing.T, argv ...string) *nbdPeer {
 	t.Helper()
-	peer.Need(t, argv[0])
-	dir, err := os.MkdirTemp("", "nbd") // the test's own folder has too long a name
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	p := &nbdPeer{t: t, socket: filepath.Join(dir, "s")}
+	p := &nbdPeer{t: t, socket: filepath.Join(peer.SocketDir(t), "s")}
 	for _, a := range argv {
 		p.argv = append(p.argv, strings.ReplaceAll(a, "SOCKET", p.socket))
 	}
 	p.start()
-	t.Cleanup(func() { p.stop() })
 	return p
 }
 
 func (p *nbdPeer) start() {
 	p.t.Helper()
-	os.Remove(p.socket)
-	cmd := exec.Command(p.argv[0], p.argv[1:]...)
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Start(); err != nil {
-		p.t.Fatal(err)
-	}
-	p.stop = sync.OnceFunc(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		if nc, err := net.Dial("unix", p.socket); err == nil {
-			nc.Close()
-			return
-		}
-		if time.Now().After(deadline) {
-			p.stop()
-			p.t.Fatalf("%q does not listen:\n%s", p.argv, out.String())
-		}
-	}
+	p.stop = peer.Start(p.t, p.socket, p.argv...)
 }
 
 // bootFromNBD boots U-Boot with the disk that p exports.

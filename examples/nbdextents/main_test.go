@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"net"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,14 +12,11 @@ import (
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/blockdev/blocktest"
 	"github.com/qmon/qmon/blockdev/nbd/server"
+	"github.com/qmon/qmon/internal/peer"
 )
 
 func TestPrint(t *testing.T) {
-	dir, err := os.MkdirTemp("", "nbd") // the test's own folder has too long a name for a socket
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
+	dir := peer.SocketDir(t)
 	socket := filepath.Join(dir, "s")
 	disk := blocktest.NewMemory(make([]byte, 1<<20))
 	if err := disk.Discard(1<<19, 1<<19); err != nil {

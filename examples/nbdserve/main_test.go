@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -11,14 +10,11 @@ import (
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/blockdev/nbd"
 	"github.com/qmon/qmon/blockdev/nbd/client"
+	"github.com/qmon/qmon/internal/peer"
 )
 
 func TestServe(t *testing.T) {
-	dir, err := os.MkdirTemp("", "nbd") // the test's own folder has too long a name for a socket
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
+	dir := peer.SocketDir(t)
 	image, socket := filepath.Join(dir, "a.qcow2"), filepath.Join(dir, "s")
 	if err := new(blockdev.Graph).Create(t.Context(), "qcow2", image, 1<<20, nil, blockdev.Reference{}); err != nil {
 		t.Fatal(err)

@@ -1,17 +1,14 @@
 package asif
 
 import (
-	"bytes"
-	"compress/gzip"
 	"encoding/binary"
 	"errors"
-	"io"
-	"os"
 	"testing"
 
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/blockdev/blocktest"
 	"github.com/qmon/qmon/formats/formattest"
+	"github.com/qmon/qmon/internal/peer"
 )
 
 func TestContents(t *testing.T) { formattest.RunGolden(t, "asif") }
@@ -21,19 +18,7 @@ func sample(t testing.TB) []byte { return golden(t, "data") }
 
 func golden(t testing.TB, name string) []byte {
 	t.Helper()
-	packed, err := os.ReadFile("../../testdata/asif/" + name + ".asif.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	z, err := gzip.NewReader(bytes.NewReader(packed))
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := io.ReadAll(z)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
+	return peer.Gunzip(t, "../../testdata/asif/"+name+".asif.gz")
 }
 
 func openImage(t testing.TB, b []byte) *Image {

@@ -2,12 +2,10 @@ package luks
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -107,18 +105,7 @@ func TestImagesOfOthers(t *testing.T) {
 	}
 	for line := range strings.Lines(string(list)) {
 		want, name, _ := strings.Cut(strings.TrimSpace(line), " ")
-		packed, err := os.Open("../../testdata/luks/" + name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		z, err := gzip.NewReader(packed)
-		if err != nil {
-			t.Fatal(err)
-		}
-		b, err := io.ReadAll(z)
-		if err != nil {
-			t.Fatal(err)
-		}
+		b := peer.Gunzip(t, "../../testdata/luks/"+name)
 		im, err := Open(t.Context(), blockdev.OpenRequest{Filename: name, File: blocktest.NewMemory(b), Options: blockdev.Values{"key-secret": "test"}})
 		if err != nil {
 			t.Fatal(err)
@@ -130,7 +117,6 @@ func TestImagesOfOthers(t *testing.T) {
 		if got := fmt.Sprintf("%x", sha256.Sum256(p)); got != want {
 			t.Errorf("%s: checksum %s, want %s", name, got, want)
 		}
-		_ = packed.Close() // it was only read
 	}
 }
 

@@ -2,12 +2,10 @@ package vhdx
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"io"
 	"math/rand"
 	"os"
 	"path/filepath"
@@ -16,6 +14,7 @@ import (
 
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/blockdev/blocktest"
+	"github.com/qmon/qmon/internal/peer"
 )
 
 var writable = blockdev.Mode{Writable: true, Unmap: true}
@@ -96,20 +95,7 @@ const golden = "../../testdata/vhdx"
 
 func loadGolden(t testing.TB, name string) *blocktest.Memory {
 	t.Helper()
-	f, err := os.Open(filepath.Join(golden, name+".gz"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := io.ReadAll(z)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return blocktest.NewMemory(b)
+	return blocktest.NewMemory(peer.Gunzip(t, filepath.Join(golden, name+".gz")))
 }
 
 func TestImagesMadeByQEMUReadTheSame(t *testing.T) {

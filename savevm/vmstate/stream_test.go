@@ -2,15 +2,15 @@ package vmstate
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"testing"
+
+	"github.com/qmon/qmon/internal/peer"
 )
 
 // device is a section for tests; its check refuses 0xbad.
@@ -271,20 +271,7 @@ func skipRAM(d *Decoder) {
 // realStream is what QEMU 7.2 wrote: savevm of a virt machine with 8 MiB that has not run.
 func realStream(t testing.TB) []byte {
 	t.Helper()
-	f, err := os.Open("testdata/qemu-7.2-virt-8m-prelaunch.vmstate.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := io.ReadAll(z)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
+	return peer.Gunzip(t, "testdata/qemu-7.2-virt-8m-prelaunch.vmstate.gz")
 }
 
 func TestWalkRealStream(t *testing.T) {

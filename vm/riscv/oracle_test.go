@@ -6,7 +6,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -38,7 +37,7 @@ func TestRandomPrograms(t *testing.T) {
 	for _, f := range files {
 		name := strings.TrimSuffix(f, ".bin.gz")
 		t.Run(filepath.Base(name), func(t *testing.T) {
-			compareOutput(t, string(gunzip(t, name+".out.gz")), runImage(t, gunzip(t, f)))
+			compareOutput(t, string(peer.Gunzip(t, name+".out.gz")), runImage(t, peer.Gunzip(t, f)))
 		})
 	}
 }
@@ -239,22 +238,4 @@ func gzipTo(t *testing.T, name string, data []byte) {
 	if err := os.WriteFile(name, b.Bytes(), 0o644); err != nil {
 		t.Fatal(err)
 	}
-}
-
-func gunzip(t *testing.T, name string) []byte {
-	t.Helper()
-	f, err := os.Open(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	r, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	data, err := io.ReadAll(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data
 }

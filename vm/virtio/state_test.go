@@ -2,14 +2,12 @@ package virtio
 
 import (
 	"bytes"
-	"compress/gzip"
 	"encoding/binary"
-	"io"
-	"os"
 	"testing"
 
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/blockdev/blocktest"
+	"github.com/qmon/qmon/internal/peer"
 	"github.com/qmon/qmon/savevm/vmstate"
 )
 
@@ -45,20 +43,7 @@ func load(t *testing.T, d *driver, section []byte) error {
 // qemuSection is what QEMU 7.2 saved of a disk of 64 MiB that U-Boot has read from.
 func qemuSection(t *testing.T, transport string) []byte {
 	t.Helper()
-	f, err := os.Open("testdata/qemu-7.2-uboot-" + transport + ".virtio-blk.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := io.ReadAll(z)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
+	return peer.Gunzip(t, "testdata/qemu-7.2-uboot-"+transport+".virtio-blk.gz")
 }
 
 // TestQEMUsSections loads what QEMU saved, works with it, and saves the same bytes.

@@ -27,12 +27,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // returns.
 func serve(t *testing.T, n blockdev.Node, o server.Options) (*server.Server, string) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "nbd") // t.TempDir's names are too long for a socket
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	path := filepath.Join(dir, "s")
+	path := filepath.Join(peer.SocketDir(t), "s")
 	l, err := net.Listen("unix", path)
 	if err != nil {
 		t.Fatal(err)

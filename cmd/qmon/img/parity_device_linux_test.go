@@ -52,7 +52,7 @@ func TestDevicesLikeQEMU(t *testing.T) {
 			}
 			do := func(run func(t *testing.T, dir string, args []string) outcome) (s side) {
 				wipe(t, device)
-				dir := copyOf(t, template)
+				dir := peer.Copy(t, template)
 				for _, line := range strings.Split(strings.ReplaceAll(c, "DEV", device), ";") {
 					args, err := shlex.Split(line)
 					if err != nil {

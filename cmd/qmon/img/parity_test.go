@@ -261,7 +261,7 @@ func runParity(t *testing.T, fixtures, cases []string, known map[string]string) 
 		t.Run(c, func(t *testing.T) {
 			theirs, ours := template, template
 			if !readOnly(c) {
-				theirs, ours = copyOf(t, template), copyOf(t, template)
+				theirs, ours = peer.Copy(t, template), peer.Copy(t, template)
 			}
 			var differences []string
 			for i, line := range strings.Split(c, ";") {
@@ -309,26 +309,7 @@ func makeFixtures(t *testing.T, fixtures []string) string {
 	if err := os.Mkdir(filepath.Join(dir, "sub"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range fixtures {
-		args, err := shlex.Split(line)
-		if err != nil {
-			t.Fatal(err)
-		}
-		cmd := exec.Command(args[0], args[1:]...)
-		cmd.Dir = dir
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%s: %v\n%s", line, err, out)
-		}
-	}
-	return dir
-}
-
-func copyOf(t *testing.T, template string) string {
-	t.Helper()
-	dir := filepath.Join(t.TempDir(), "images")
-	if out, err := exec.Command("cp", "-a", "--sparse=always", template, dir).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	peer.Make(t, dir, fixtures)
 	return dir
 }
 

@@ -139,10 +139,11 @@ func TestParity(t *testing.T) { testParity(t, parityCases) }
 
 func testParity(t *testing.T, cases []string) {
 	peer.Need(t, "qemu-img", "qemu-io", "cp", "sh")
-	template := makeFixtures(t)
+	template := t.TempDir()
+	peer.Make(t, template, fixtures)
 	for _, c := range cases {
 		t.Run(c, func(t *testing.T) {
-			theirs, ours := copyOf(t, template), copyOf(t, template)
+			theirs, ours := peer.Copy(t, template), peer.Copy(t, template)
 			line, typed, _ := strings.Cut(c, "|")
 			args, err := shlex.Split(line)
 			if err != nil {
@@ -156,32 +157,6 @@ func testParity(t *testing.T, cases []string) {
 			}
 		})
 	}
-}
-
-func makeFixtures(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	for _, line := range fixtures {
-		args, err := shlex.Split(line)
-		if err != nil {
-			t.Fatal(err)
-		}
-		cmd := exec.Command(args[0], args[1:]...)
-		cmd.Dir = dir
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%s: %v\n%s", line, err, out)
-		}
-	}
-	return dir
-}
-
-func copyOf(t *testing.T, template string) string {
-	t.Helper()
-	dir := filepath.Join(t.TempDir(), "images")
-	if out, err := exec.Command("cp", "-a", "--sparse=always", template, dir).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	return dir
 }
 
 // peerPatience is how long the real program may take; some of its commands wait for ever.

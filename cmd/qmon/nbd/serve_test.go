@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"math/big"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,31 +18,6 @@ import (
 	"github.com/qmon/qmon/blockdev/tlscreds/tlstest"
 	"github.com/qmon/qmon/internal/peer"
 )
-
-// scratch is a folder whose name is short enough for a socket in it.
-func scratch(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "nbd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
-}
-
-// listening waits until somebody listens on a socket.
-func listening(t *testing.T, socket string) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		if nc, err := net.Dial("unix", socket); err == nil {
-			nc.Close()
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("nobody listens on %s", socket)
-		}
-	}
-}
 
 // serveOurs runs a command line until the test ends, or the function returned is called.
 func serveOurs(t *testing.T, socket string, args ...string) (stop func()) {
@@ -65,7 +39,7 @@ func serveOurs(t *testing.T, socket string, args ...string) (stop func()) {
 		stopped = true
 	}
 	t.Cleanup(stop)
-	listening(t, socket)
+	peer.Listening(t, socket)
 	return stop
 }
 
@@ -80,7 +54,7 @@ func serveTheirs(t *testing.T, socket string, args ...string) {
 		cmd.Process.Kill()
 		cmd.Wait()
 	})
-	listening(t, socket)
+	peer.Listening(t, socket)
 }
 
 // bitmapDisk is a qcow2 with data in three places, of which the bitmap b1 knows two and b2,
@@ -101,7 +75,7 @@ func bitmapDisk(t *testing.T) string {
 // same list, as the real qemu-nbd shows them.
 func TestDirtyBitmapsOfAnExport(t *testing.T) {
 	peer.Need(t, "qemu-nbd", "qemu-img", "qemu-io", "nbdinfo")
-	disk, dir := bitmapDisk(t), scratch(t)
+	disk, dir := bitmapDisk(t), peer.SocketDir(t)
 	options := []string{"-r", "-e", "8", "-f", "qcow2", "-A", "-B", "b1", "-B", "b2", "-x", "exp", "-D", "two bitmaps", disk}
 	theirSocket, ourSocket := filepath.Join(dir, "theirs"), filepath.Join(dir, "ours")
 	serveTheirs(t, theirSocket, options...)
@@ -125,7 +99,7 @@ func TestDirtyBitmapsOfAnExport(t *testing.T) {
 // TestBitmapFollowsWrites: what a client writes is dirty for the next one that looks.
 func TestBitmapFollowsWrites(t *testing.T) {
 	peer.Need(t, "qemu-img", "qemu-io", "nbdinfo")
-	disk, socket := bitmapDisk(t), filepath.Join(scratch(t), "s")
+	disk, socket := bitmapDisk(t), filepath.Join(peer.SocketDir(t), "s")
 	stop := serveOurs(t, socket, "-e", "8", "-f", "qcow2", "-B", "b1", disk)
 	uri := "nbd+unix://?socket=" + socket
 	peer.Run(t, "qemu-io", "-f", "raw", "-c", "write -q 9M 64k", uri)
@@ -160,7 +134,7 @@ func TestOnlyWhoIsOnTheListGetsIn(t *testing.T) {
 		for who, serve := range map[string]func(*testing.T, string, ...string){
 			"theirs": serveTheirs, "ours": func(t *testing.T, socket string, args ...string) { serveOurs(t, socket, args...) },
 		} {
-			socket, creds := filepath.Join(scratch(t), "s"), "t"+string(rune('0'+i))
+			socket, creds := filepath.Join(peer.SocketDir(t), "s"), "t"+string(rune('0'+i))
 			serve(t, socket, "-r", "-e", "8", "-f", "raw", "--object", "tls-creds-x509,id="+creds+",endpoint=server,dir="+pki,
 				"--object", tt.object, "--tls-creds", creds, "--tls-authz", tt.id, disk)
 			// A client of TLS 1.3 is told no after its handshake, by its first read.

@@ -2,38 +2,20 @@ package luks2
 
 import (
 	"bytes"
-	"compress/gzip"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"io"
-	"os"
 	"strings"
 	"testing"
 
 	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/internal/peer"
 )
 
 const password = "correct horse battery staple"
 
 // golden is a volume that cryptsetup made: testdata/luks/make.sh says how.
-func golden(t testing.TB) []byte {
-	t.Helper()
-	f, err := os.Open("../../../testdata/luks/luks2.luks.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = f.Close() }() // it was only read
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := io.ReadAll(z)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
+func golden(t testing.TB) []byte { return peer.Gunzip(t, "../../../testdata/luks/luks2.luks.gz") }
 
 const copySize = 16 << 10
 
