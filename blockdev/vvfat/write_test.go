@@ -262,22 +262,29 @@ func TestFolderWithUnknownFilesIsNotRemoved(t *testing.T) {
 	}
 }
 
-// TestCommitCarriesAnOverlay is -snapshot: writes go to a qcow2 over the directory.
-func TestCommitCarriesAnOverlay(t *testing.T) {
-	ctx := context.Background()
-	start := contents{"a": "a", "b": "b"}
-	g := newGuest(t, "floppy:", 0, start)
+// overlaidGuest is a guest with -snapshot.
+func overlaidGuest(t *testing.T, start contents) (g *guest, over *blockdev.Vertex) {
+	t.Helper()
+	g = newGuest(t, "floppy:", 0, start)
 	closeDisk(t, g.disk)
 	graph := &blockdev.Graph{}
-	base, err := graph.Open(ctx, "fat:rw:floppy:"+g.dir, blockdev.OpenOptions{Driver: "raw"})
+	base, err := graph.Open(t.Context(), "fat:rw:floppy:"+g.dir, blockdev.OpenOptions{Driver: "raw"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	over, err := graph.OpenOverlay(ctx, base, t.TempDir())
+	over, err = graph.OpenOverlay(t.Context(), base, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	g.disk = over
+	return g, over
+}
+
+// TestCommitCarriesAnOverlay is -snapshot: writes go to a qcow2 over the directory.
+func TestCommitCarriesAnOverlay(t *testing.T) {
+	ctx := context.Background()
+	start := contents{"a": "a", "b": "b"}
+	g, over := overlaidGuest(t, start)
 	g.put("new", "new")
 	g.run("mdel", "::a")
 	g.settle(start)
@@ -303,18 +310,7 @@ func TestCommitCarriesAnOverlay(t *testing.T) {
 func TestCommitOfAHalfDoneChangeIsAnError(t *testing.T) {
 	ctx := context.Background()
 	start := contents{"a": "a"}
-	g := newGuest(t, "floppy:", 0, start)
-	closeDisk(t, g.disk)
-	graph := &blockdev.Graph{}
-	base, err := graph.Open(ctx, "fat:rw:floppy:"+g.dir, blockdev.OpenOptions{Driver: "raw"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	over, err := graph.OpenOverlay(ctx, base, t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	g.disk = over
+	g, over := overlaidGuest(t, start)
 	g.put("new", "new")
 	list := changes(t, over.Node, g.file)
 	write := func(c change) {

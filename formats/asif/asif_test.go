@@ -23,11 +23,7 @@ func golden(t testing.TB, name string) []byte {
 
 func openImage(t testing.TB, b []byte) *Image {
 	t.Helper()
-	im, err := Open(t.Context(), blockdev.OpenRequest{Filename: "test", File: blocktest.NewMemory(b)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return im
+	return formattest.Open(t, Open, b)
 }
 
 func TestMapTellsWhichSectorsWereWritten(t *testing.T) {

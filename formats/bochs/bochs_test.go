@@ -53,11 +53,7 @@ func sample(t testing.TB) []byte {
 
 func openImage(t testing.TB, b []byte) *Image {
 	t.Helper()
-	im, err := Open(t.Context(), blockdev.OpenRequest{Filename: "test", File: blocktest.NewMemory(b)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return im
+	return formattest.Open(t, Open, b)
 }
 
 func TestMapTellsWhichSectorsWereWritten(t *testing.T) {

@@ -56,11 +56,7 @@ func sample(t testing.TB) []byte {
 
 func openSample(t testing.TB, b []byte) *Image {
 	t.Helper()
-	im, err := Open(t.Context(), blockdev.OpenRequest{Filename: "test", File: blocktest.NewMemory(b)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return im
+	return formattest.Open(t, Open, b)
 }
 
 func set32(off int, v uint32) func([]byte) {

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/blockdev/blocktest"
 	_ "github.com/qmon/qmon/blockdev/file" // images lie in files, for QEMU to see them
 	_ "github.com/qmon/qmon/formats/raw"   // what they are converted to
 	"github.com/qmon/qmon/img"
@@ -133,4 +134,14 @@ func (c *readerTest) readOnly() {
 	out, _ := exec.Command("qemu-img", "resize", c.src.Filename, "1M").CombinedOutput()
 	theirs := strings.TrimSpace(string(out))
 	c.same("resize", theirs[strings.LastIndex(theirs, "\n")+1:], "qemu-img: "+blockdev.Message(err))
+}
+
+// Open opens the image that b is with a package's Open.
+func Open[Image any](t testing.TB, open func(context.Context, blockdev.OpenRequest) (Image, error), b []byte) Image {
+	t.Helper()
+	im, err := open(t.Context(), blockdev.OpenRequest{Filename: "test", File: blocktest.NewMemory(b)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return im
 }

@@ -37,15 +37,9 @@ func init() {
 		OpenOptions:   openOptions,
 		CreateOptions: createOptions,
 		AmendOptions:  amendOptions,
-		Open: func(ctx context.Context, r blockdev.OpenRequest) (blockdev.Node, error) {
-			im, err := Open(ctx, r)
-			if err != nil {
-				return nil, err
-			}
-			return im, nil
-		},
-		Create:  Create,
-		Measure: measure,
+		Open:          blockdev.Opener(Open),
+		Create:        Create,
+		Measure:       measure,
 	})
 }
 

@@ -135,28 +135,14 @@ func (im *Image) hasCompressed() (found bool, err error) {
 	return found, err
 }
 
-// eachTable calls f with every L2 table of an L1 table and its L1 index, and keeps the
-// caches within bounds. commitMu and mu are held.
+// eachTable is walkTables, and keeps the caches within bounds.
 func (im *Image) eachTable(l1 []uint64, f func(t *table, i int64) error) error {
-	if !im.plausibleL1(l1) {
-		return im.implausibleL1()
-	}
-	for i, e := range l1 {
-		if e&entryOffset == 0 {
-			continue
-		}
-		t, err := im.l2Table(e, int64(i))
-		if err != nil {
+	return im.walkTables(l1, func(t *table, i int64) error {
+		if err := f(t, i); err != nil {
 			return err
 		}
-		if err := f(t, int64(i)); err != nil {
-			return err
-		}
-		if err := im.makeRoom(); err != nil {
-			return err
-		}
-	}
-	return nil
+		return im.makeRoom()
+	})
 }
 
 // expandZeroes replaces clusters that read as zeroes by their flag, which version 2 does

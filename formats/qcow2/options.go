@@ -1,7 +1,6 @@
 package qcow2
 
 import (
-	"context"
 	"math"
 	"time"
 
@@ -16,15 +15,9 @@ func init() {
 		OpenOptions:   openOptionTable,
 		CreateOptions: createOptionTable,
 		AmendOptions:  amendOptionTable,
-		Open: func(ctx context.Context, r blockdev.OpenRequest) (blockdev.Node, error) {
-			im, err := Open(ctx, r)
-			if err != nil {
-				return nil, err
-			}
-			return im, nil
-		},
-		Create:  Create,
-		Measure: measure,
+		Open:          blockdev.Opener(Open),
+		Create:        Create,
+		Measure:       measure,
 	})
 }
 

@@ -218,6 +218,24 @@ func (im *Image) settle() error {
 // eachReference calls f for each run of host clusters that an L1 table refers to: the L2
 // tables and what they refer to. done, if not nil, is called after each L2 table.
 func (im *Image) eachReference(l1 []uint64, f func(run clusterRun) error, done func() error) error {
+	return im.walkTables(l1, func(t *table, _ int64) error {
+		for j := int64(0); j < 1<<im.l2Bits; j++ {
+			if r := im.hostClusters(im.entry(t, j)); r.count > 0 {
+				if err := f(r); err != nil {
+					return err
+				}
+			}
+		}
+		if err := f(clusterRun{t.off >> im.clusterBits, 1}); err != nil || done == nil {
+			return err
+		}
+		return done()
+	})
+}
+
+// walkTables calls f with every L2 table of an L1 table and its L1 index. commitMu and mu
+// are held.
+func (im *Image) walkTables(l1 []uint64, f func(t *table, i int64) error) error {
 	if !im.plausibleL1(l1) {
 		return im.implausibleL1()
 	}
@@ -229,20 +247,8 @@ func (im *Image) eachReference(l1 []uint64, f func(run clusterRun) error, done f
 		if err != nil {
 			return err
 		}
-		for j := int64(0); j < 1<<im.l2Bits; j++ {
-			if r := im.hostClusters(im.entry(t, j)); r.count > 0 {
-				if err := f(r); err != nil {
-					return err
-				}
-			}
-		}
-		if err := f(clusterRun{t.off >> im.clusterBits, 1}); err != nil {
+		if err := f(t, int64(i)); err != nil {
 			return err
-		}
-		if done != nil {
-			if err := done(); err != nil {
-				return err
-			}
 		}
 	}
 	return nil

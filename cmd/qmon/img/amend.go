@@ -31,9 +31,6 @@ func runAmend(t *tool, args []string) (int, error) {
 	case len(operands) != 1:
 		return statusFailed, fmt.Errorf("Expecting one image file name")
 	}
-	if err := src.check(); err != nil {
-		return statusFailed, err
-	}
 	if o.Image, err = src.source(operands[0], ""); err != nil {
 		return statusFailed, err
 	}

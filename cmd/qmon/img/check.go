@@ -28,21 +28,15 @@ func runCheck(t *tool, args []string) (int, error) {
 	cache := fs.StringP("cache", "T", "writeback", "")
 	quiet := fs.BoolP("quiet", "q", false, "")
 	fs.VarP(funcValue(func(mode string) error { return setRepair(&o.Repair, mode) }), "repair", "r", "")
-	operands, err := parseOptions(fs, args, false)
+	name, err := oneImage(fs, args)
 	if err != nil {
 		return statusFailed, err
-	}
-	if len(operands) != 1 {
-		return statusFailed, usagef("Expecting one image file name")
 	}
 	asJSON, err := output.json()
 	if err != nil {
 		return statusFailed, err
 	}
-	if err := src.check(); err != nil {
-		return statusFailed, err
-	}
-	if o.Image, err = src.source(operands[0], *cache); err != nil {
+	if o.Image, err = src.source(name, *cache); err != nil {
 		return statusFailed, err
 	}
 	o.Repair.Report = func(f blockdev.Finding) { fmt.Fprintln(t.stderr, f.Text) }

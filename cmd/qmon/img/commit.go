@@ -20,17 +20,11 @@ func runCommit(t *tool, args []string) (int, error) {
 	fs.StringVarP(&o.Base, "base", "b", "", "")
 	fs.BoolVarP(&o.Keep, "drop", "d", false, "")
 	fs.VarP(rateLimit(&o.RateLimit), "rate-limit", "r", "")
-	operands, err := parseOptions(fs, args, false)
+	name, err := oneImage(fs, args)
 	if err != nil {
 		return statusFailed, err
 	}
-	if len(operands) != 1 {
-		return statusFailed, usagef("Expecting one image file name")
-	}
-	if err := src.check(); err != nil {
-		return statusFailed, err
-	}
-	if o.Image, err = src.source(operands[0], ""); err != nil {
+	if o.Image, err = src.source(name, ""); err != nil {
 		return statusFailed, err
 	}
 	mode, ok := driveopt.CacheMode(*cache)

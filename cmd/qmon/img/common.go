@@ -52,8 +52,23 @@ func (s *sourceFlags) check() error {
 	return nil
 }
 
+// oneImage reads a command line of options and the name of an image.
+func oneImage(fs *pflag.FlagSet, args []string) (name string, err error) {
+	operands, err := parseOptions(fs, args, false)
+	if err != nil {
+		return "", err
+	}
+	if len(operands) != 1 {
+		return "", usagef("Expecting one image file name")
+	}
+	return operands[0], nil
+}
+
 // source names the image that operand stands for.
 func (s *sourceFlags) source(operand, cache string) (img.Source, error) {
+	if err := s.check(); err != nil {
+		return img.Source{}, err
+	}
 	src := img.Source{Filename: operand, Format: s.format, ForceShare: s.forceShare}
 	if s.imageOpts {
 		src = imageOptsSource(operand)

@@ -34,9 +34,6 @@ func runDD(t *tool, args []string) (int, error) {
 	if input == "" || o.Target == "" {
 		return statusFailed, errors.New("Must specify both input and output files")
 	}
-	if err := src.check(); err != nil {
-		return statusFailed, err
-	}
 	if o.Source, err = src.source(input, ""); err != nil {
 		return statusFailed, err
 	}

@@ -16,12 +16,9 @@ func runInfo(t *tool, args []string) (int, error) {
 	src.addForceShare(fs)
 	output.add(fs)
 	chain := fs.Bool("backing-chain", false, "")
-	operands, err := parseOptions(fs, args, false)
+	name, err := oneImage(fs, args)
 	if err != nil {
 		return statusFailed, err
-	}
-	if len(operands) != 1 {
-		return statusFailed, usagef("Expecting one image file name")
 	}
 	asJSON, err := output.json()
 	if err != nil {
@@ -31,7 +28,7 @@ func runInfo(t *tool, args []string) (int, error) {
 		return statusFailed, err
 	}
 	o := img.InfoOptions{Session: t.session(), Chain: *chain}
-	if o.Image, err = src.source(operands[0], ""); err != nil {
+	if o.Image, err = src.source(name, ""); err != nil {
 		return statusFailed, err
 	}
 	info, err := img.ReadInfo(t.ctx, o)

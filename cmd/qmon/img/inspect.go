@@ -14,17 +14,11 @@ func runInspect(t *tool, args []string) (int, error) {
 	fs := t.newFlagSet()
 	src.add(fs)
 	fs.BoolVar(&o.Follow, "follow", false, "")
-	operands, err := parseOptions(fs, args, false)
+	name, err := oneImage(fs, args)
 	if err != nil {
 		return statusFailed, err
 	}
-	if len(operands) != 1 {
-		return statusFailed, usagef("Expecting one image file name")
-	}
-	if err := src.check(); err != nil {
-		return statusFailed, err
-	}
-	if o.Image, err = src.source(operands[0], ""); err != nil {
+	if o.Image, err = src.source(name, ""); err != nil {
 		return statusFailed, err
 	}
 	report, err := img.Inspect(t.ctx, o)

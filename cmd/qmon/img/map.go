@@ -18,22 +18,16 @@ func runMap(t *tool, args []string) (int, error) {
 	output.add(fs)
 	fs.VarP(sizeVar("start offset", &o.Start), "start-offset", "s", "")
 	fs.VarP(sizeVar("max length", &o.Length), "max-length", "l", "")
-	operands, err := parseOptions(fs, args, false)
+	name, err := oneImage(fs, args)
 	if err != nil {
 		return statusFailed, err
-	}
-	if len(operands) != 1 {
-		return statusFailed, usagef("Expecting one image file name")
 	}
 	svg := output.word == "svg"
 	asJSON, err := output.json()
 	if err != nil && !svg {
 		return statusFailed, err
 	}
-	if err := src.check(); err != nil {
-		return statusFailed, err
-	}
-	if o.Image, err = src.source(operands[0], ""); err != nil {
+	if o.Image, err = src.source(name, ""); err != nil {
 		return statusFailed, err
 	}
 	if svg {

@@ -35,17 +35,14 @@ func runSnapshot(t *tool, args []string) (int, error) {
 		}), a.name, a.letter, "")
 	}
 	fs.Lookup("list").NoOptDefVal = "true"
-	operands, err := parseOptions(fs, args, false)
+	name, err := oneImage(fs, args)
 	if err != nil {
 		return statusFailed, err
-	}
-	if len(operands) != 1 {
-		return statusFailed, usagef("Expecting one image file name")
 	}
 	if action == nil {
 		action = onlyOpen
 	}
-	if o.Image, err = src.source(operands[0], ""); err != nil {
+	if o.Image, err = src.source(name, ""); err != nil {
 		return statusFailed, err
 	}
 	return statusOK, action(t.ctx, o)
