@@ -121,7 +121,6 @@ func (p *refPlan) coverBlock(b int64) error {
 	if b < int64(len(p.im.refs.entries)) && p.im.refs.entries[b]&refBlockOffsetMask != 0 {
 		return nil
 	}
-	p.im.raise(blockdev.EventRefblockAlloc)
 	r, err := p.take(1)
 	if err != nil {
 		return err

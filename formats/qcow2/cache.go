@@ -33,7 +33,7 @@ type tableCache struct {
 	file      blockdev.Node
 	name      string         // of the image, for errors
 	what      string         // of the tables, for errors
-	loadEvent blockdev.Event // before one is read
+	loadEvent blockdev.Event // before one is read; "" for none
 	size      int            // bytes of a table
 	max       int            // tables to keep
 
@@ -83,7 +83,9 @@ func (c *tableCache) load(t *table) error {
 	if t.off >= c.file.Size() {
 		return blockdev.ErrorAt(blockdev.ErrCorrupt, "read", c.name, t.off, "%s is beyond the end of the image", c.what)
 	}
-	blockdev.Raise(c.file, c.loadEvent)
+	if c.loadEvent != "" {
+		blockdev.Raise(c.file, c.loadEvent)
+	}
 	return readPadded(c.file, t.data, t.off)
 }
 

@@ -41,6 +41,10 @@ func (im *Image) commit() error {
 	im.commitMu.Lock()
 	defer im.commitMu.Unlock()
 	im.mu.Lock()
+	if err := im.settleHeader(); err != nil {
+		im.mu.Unlock()
+		return err
+	}
 	w := im.collect()
 	im.mu.Unlock()
 	err := im.run(w)
@@ -57,6 +61,9 @@ func (im *Image) commit() error {
 
 // commitLocked is commit for those who hold commitMu and mu.
 func (im *Image) commitLocked() error {
+	if err := im.settleHeader(); err != nil {
+		return err
+	}
 	w := im.collect()
 	err := im.run(w)
 	if err == nil {
@@ -90,14 +97,21 @@ func (im *Image) postponed() bool { return im.lazy && im.hdr.incompatible&incomp
 
 // collect takes copies of what is dirty and marks it clean. mu is held.
 func (im *Image) collect() *writeBack {
-	var refused error
-	if im.unwritten() {
-		refused = im.checkInactive()
-	}
-	w := &writeBack{refused: refused, l2: im.l2Cache.collect(), released: im.released, move: im.refs.move}
-	im.released, im.waiting = nil, 0
+	w := im.collectRefcounts()
+	w.l2 = im.l2Cache.collect()
 	w.l1Entries = takeKeys(im.l1.dirty)
 	w.l1Writes = entryWrites(im.l1.off, im.l1.entries, w.l1Entries)
+	w.released = im.released
+	im.released, im.waiting = nil, 0
+	return w
+}
+
+// collectRefcounts is collect for refcount blocks and table alone.
+func (im *Image) collectRefcounts() *writeBack {
+	w := &writeBack{move: im.refs.move}
+	if im.unwritten() {
+		w.refused = im.checkInactive()
+	}
 	if im.postponed() && w.move == nil && !im.refCache.crowded() {
 		return w
 	}
@@ -181,6 +195,7 @@ func (im *Image) run(w *writeBack) error {
 		}
 		event := blockdev.EventRefblockAllocHookup
 		if w.move != nil {
+			im.raise(event) // new blocks are among what the table is written with
 			event = blockdev.EventRefblockAllocWriteTable
 		}
 		if err := im.writeAll(w.refWrites, event); err != nil {

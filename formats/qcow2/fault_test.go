@@ -16,14 +16,21 @@ import (
 // faultyOps fail; that a discard, a hint, fails nobody notices.
 const faultyOps = blocktest.OpAny &^ blocktest.OpDiscard
 
+// faultMode is a kind of image, and of fault: a single one, or one after the other until
+// the operation has failed.
+type faultMode struct {
+	version int
+	outage  bool
+}
+
 // TestAFaultLeavesAUsableImage lets each request to the file fail in turn, during the same
 // sequence of operations.
 func TestAFaultLeavesAUsableImage(t *testing.T) {
-	for _, version := range []int{2, 3} {
+	for _, mode := range []faultMode{{2, false}, {3, false}, {2, true}, {3, true}} {
 		for seed := range seeds(2) {
-			t.Run(fmt.Sprintf("v%d seed %d", version, seed), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%+v %d", mode, seed), func(t *testing.T) {
 				for fail, again := 1, true; again; fail++ {
-					again = runWithFault(t, version, int64(seed), fail)
+					again = runWithFault(t, mode, int64(seed), fail)
 					if t.Failed() {
 						t.Fatalf("request %d failed", fail)
 					}
@@ -34,7 +41,8 @@ func TestAFaultLeavesAUsableImage(t *testing.T) {
 }
 
 // runWithFault tells if the fault happened.
-func runWithFault(t *testing.T, version int, seed int64, fail int) bool {
+func runWithFault(t *testing.T, mode faultMode, seed int64, fail int) bool {
+	version := mode.version
 	r := rand.New(rand.NewSource(seed))
 	file := &blocktest.Memory{}
 	f := blocktest.NewFaulty(file)
@@ -47,7 +55,7 @@ func runWithFault(t *testing.T, version int, seed int64, fail int) bool {
 		t.Fatal(err)
 	}
 	now := moment{data: make([]byte, size), snapshots: map[string][]byte{}}
-	f.Inject(blocktest.Fault{Op: faultyOps, Nth: fail})
+	f.Inject(blocktest.Fault{Op: faultyOps, Nth: fail, Forever: mode.outage})
 	start := f.Count(faultyOps)
 	happened := false
 	for range 25 {
@@ -64,6 +72,7 @@ func runWithFault(t *testing.T, version int, seed int64, fail int) bool {
 			return true
 		}
 		happened = true
+		f.Clear()
 		delete(now.snapshots, "")
 		verifyContents(t, im, []moment{before, now})
 		// Go on from what is there.
@@ -76,6 +85,7 @@ func runWithFault(t *testing.T, version int, seed int64, fail int) bool {
 	if err := im.Close(); err != nil && !errors.Is(err, syscall.EIO) {
 		t.Error(err)
 	} else if err != nil {
+		f.Clear()
 		if err := im.Close(); err != nil {
 			t.Error(err)
 		}

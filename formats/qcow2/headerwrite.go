@@ -44,17 +44,34 @@ func (im *Image) setFeatures(off int64, field *uint64, v uint64) error {
 
 // changeHeader writes fields of the header, all in one sector and therefore together, and
 // makes them durable. If that fails the old ones are written back: the file must not say
-// one thing and this image another. If that fails too nothing is written any more.
+// one thing and this image another. If that fails too nothing else is written before.
 func (im *Image) changeHeader(off int64, b []byte) error {
-	err := im.writeDurably(off, b)
-	if err == nil {
-		return nil
+	if err := im.settleHeader(); err != nil {
+		return err
 	}
-	old := im.hdr.encodeFixed()[off : off+int64(len(b))]
-	if im.writeDurably(off, old) != nil {
-		im.writable.Store(false)
+	err := im.writeDurably(off, b)
+	if err != nil {
+		im.doubt = headerSpan{off, off + int64(len(b))}
+		// The next commit tries again.
+		_ = im.settleHeader()
 	}
 	return err
+}
+
+// headerSpan is a range of bytes of the header, empty if to is 0.
+type headerSpan struct{ from, to int64 }
+
+// settleHeader writes the fields back that a failed change left in doubt. mu is held.
+func (im *Image) settleHeader() error {
+	d := im.doubt
+	if d.to == 0 {
+		return nil
+	}
+	if err := im.writeDurably(d.from, im.hdr.encodeFixed()[d.from:d.to]); err != nil {
+		return err
+	}
+	im.doubt = headerSpan{}
+	return nil
 }
 
 func (im *Image) writeDurably(off int64, b []byte) error {

@@ -52,6 +52,7 @@ type Image struct {
 
 	mu            sync.RWMutex // guards all below
 	hdr           *header
+	doubt         headerSpan // what of it the file may say otherwise
 	l1            l1Table
 	refs          refTable
 	l2Cache       *tableCache
@@ -152,7 +153,7 @@ func newImage(r blockdev.OpenRequest, hdr *header, o openOptions) *Image {
 		ranges:      rangelock.New(),
 		hdr:         hdr,
 		l2Cache:     newTableCache(r.File, r.Filename, "L2 table", blockdev.EventL2Load, cs, o.l2CacheSize),
-		refCache:    newTableCache(r.File, r.Filename, "Refcount block", blockdev.EventRefblockLoad, cs, o.refcountCacheSize),
+		refCache:    newTableCache(r.File, r.Filename, "Refcount block", "", cs, o.refcountCacheSize),
 	}
 	im.version.Store(hdr.version)
 	im.passDiscard[discardRequest] = o.passDiscardRequest
@@ -270,7 +271,7 @@ func (im *Image) Flush() error {
 }
 
 // lost is the error for metadata that cannot be written any more, since the image turned
-// out to be corrupt, or its header could not be written. mu is held.
+// out to be corrupt. mu is held.
 func (im *Image) lost() error {
 	if im.writable.Load() || !im.unwritten() {
 		return nil
@@ -313,7 +314,7 @@ func (im *Image) stopWriting() error {
 		}
 	}
 	if err := im.commitAll(); err != nil {
-		return im.stillDirty(err)
+		return im.unflushed(err)
 	}
 	if err := im.stopTracking(); err != nil {
 		return err
@@ -330,23 +331,30 @@ func (im *Image) stopWriting() error {
 	return nil
 }
 
-// stillDirty says which tables err kept from being written. mu is held.
-func (im *Image) stillDirty(err error) error {
-	failed := func(what string) error {
+// unflushed says which tables err kept from reaching the file, as QEMU does, which flushes
+// L2 tables first, and with them the file. commitMu and mu are held.
+func (im *Image) unflushed(err error) error {
+	failed := func(what string, err error) error {
 		_, words := blockdev.SystemError(err)
 		return blockdev.Errorf(err, "close", im.name, "Failed to flush the %s cache: %s", what, words)
 	}
 	var errs []error
-	if len(im.l2Cache.dirty)+len(im.l1.dirty) > 0 {
-		errs = append(errs, failed("L2 table"))
+	if len(im.l2Cache.dirty)+len(im.l1.dirty) > 0 || im.file.Flush() != nil {
+		errs = append(errs, failed("L2 table", err))
 	}
-	if len(im.refCache.dirty)+len(im.refs.dirty) > 0 {
-		errs = append(errs, failed("refcount block"))
-	}
-	if len(errs) == 0 {
-		return err
+	if again := im.writeRefcounts(); again != nil || errs == nil {
+		errs = append(errs, failed("refcount block", err))
 	}
 	return errors.Join(errs...)
+}
+
+// writeRefcounts is a commit of refcounts alone. commitMu and mu are held.
+func (im *Image) writeRefcounts() error {
+	if err := im.settleHeader(); err != nil {
+		return err
+	}
+	w := im.collectRefcounts()
+	return im.finish(w, im.run(w))
 }
 
 // allClusters as the end of a locked range means every cluster, the VM state's included.
@@ -359,6 +367,9 @@ func (im *Image) exclusive(f func() error) error {
 	defer im.commitMu.Unlock()
 	im.mu.Lock()
 	defer im.mu.Unlock()
+	if err := im.settleHeader(); err != nil {
+		return err
+	}
 	return im.judgeLocked(f())
 }
 
@@ -374,6 +385,9 @@ func (im *Image) update(f func() error) error {
 		im.mu.Lock()
 	}
 	defer im.mu.Unlock()
+	if err := im.settleHeader(); err != nil {
+		return err
+	}
 	im.l2Cache.trim()
 	im.refCache.trim()
 	if im.lazy {

@@ -124,6 +124,7 @@ func (r *refReader) refcount(cluster int64) (uint64, error) {
 // addRefcount adds delta to the refcounts of count clusters. It changes none if one of
 // them would leave its range, or has no refcount block.
 func (im *Image) addRefcount(first, count, delta int64) error {
+	im.raiseRefblocks(first, count)
 	err := im.eachRefcount(first, count, func(t *table, i, cluster int64) error {
 		if t == nil {
 			return im.noRefBlock(cluster)
@@ -144,6 +145,16 @@ func (im *Image) addRefcount(first, count, delta int64) error {
 		im.setRefcountIn(t, i, uint64(int64(im.refWidth.get(t.data, i))+delta))
 		return nil
 	})
+}
+
+// raiseRefblocks tells that the refcount blocks of some clusters are about to be changed:
+// made where they are missing, loaded where not. As in QEMU one that is in memory is
+// announced too, and one that is only looked at is not.
+func (im *Image) raiseRefblocks(first, count int64) {
+	for b := first >> im.refBlockBits; b <= (first+count-1)>>im.refBlockBits; b++ {
+		im.raise(blockdev.EventRefblockAlloc)
+		im.raise(blockdev.EventRefblockLoad)
+	}
 }
 
 // setRefcount stores the refcount of a cluster that has a refcount block.

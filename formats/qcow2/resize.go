@@ -283,7 +283,7 @@ func (im *Image) replaceL1(entries []uint64, size int64) error {
 	old, oldClusters := im.l1.off, im.clustersFor(int64(im.hdr.l1Size)*8)
 	im.raise(blockdev.EventL1GrowActivateTable)
 	if err := im.setDisk(off, len(entries), size); err != nil {
-		// On disk the header may have changed all the same: both tables stay.
+		im.giveBack(run)
 		return err
 	}
 	im.l1 = l1Table{off: off, entries: entries, dirty: map[int]struct{}{}}

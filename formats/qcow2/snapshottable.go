@@ -180,7 +180,7 @@ func (im *Image) writeSnapshotTable(list []*snapshot) error {
 		return err
 	}
 	if err := im.setSnapshotTable(uint32(len(list)), off); err != nil {
-		// On disk the header may have changed all the same: both tables stay.
+		im.giveBack(run)
 		return err
 	}
 	im.release(im.hdr.snapshotsOffset>>im.clusterBits, im.clustersFor(im.snapshotBytes), 1, discardSnapshot)
