@@ -299,11 +299,9 @@ func (im *Image) finish(w *writeBack, err error) error {
 // free takes released references off the refcounts and makes clusters that nobody uses
 // available again.
 func (im *Image) free(list []releasedRun) error {
-	if len(list) > 0 {
-		im.raise(blockdev.EventClusterFree)
-	}
 	var first error
 	for _, r := range list {
+		im.raise(blockdev.EventClusterFree)
 		for c := r.first; c < r.end(); c++ {
 			if err := im.freeCluster(c, r.refs); err != nil && first == nil {
 				first = err

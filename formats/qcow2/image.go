@@ -331,15 +331,16 @@ func (im *Image) stopWriting() error {
 	return nil
 }
 
-// unflushed says which tables err kept from reaching the file, as QEMU does, which flushes
-// L2 tables first, and with them the file. commitMu and mu are held.
+// unflushed says which tables err kept from reaching the file, as QEMU does: it flushes L2
+// tables first, and with them the file, which then fails where none of them is dirty. A
+// refusal to write is about dirty tables alone. commitMu and mu are held.
 func (im *Image) unflushed(err error) error {
 	failed := func(what string, err error) error {
 		_, words := blockdev.SystemError(err)
 		return blockdev.Errorf(err, "close", im.name, "Failed to flush the %s cache: %s", what, words)
 	}
 	var errs []error
-	if len(im.l2Cache.dirty)+len(im.l1.dirty) > 0 || im.file.Flush() != nil {
+	if len(im.l2Cache.dirty)+len(im.l1.dirty) > 0 || im.checkInactive() == nil {
 		errs = append(errs, failed("L2 table", err))
 	}
 	if again := im.writeRefcounts(); again != nil || errs == nil {

@@ -49,13 +49,7 @@ func (im *Image) resize(size int64) error {
 			return err
 		}
 		if size < old {
-			if err := im.setDisk(im.l1.off, len(im.l1.entries), size); err != nil {
-				return err
-			}
-			if err := im.dropAndCommit(size); err != nil {
-				return err
-			}
-			return im.cutFile()
+			return im.shrink(size)
 		}
 		// A VM state behind the old end would become part of the disk.
 		if err := im.dropAndCommit(old); err != nil {
@@ -71,6 +65,31 @@ func (im *Image) resize(size int64) error {
 		}
 		return im.setDisk(im.l1.off, len(im.l1.entries), size)
 	})
+}
+
+// shrink makes the disk end at size, then frees what lies behind that. commitMu and mu are
+// held.
+func (im *Image) shrink(size int64) error {
+	whole := im.l1Needed(size) < im.l1Needed(im.Size()) // L2 tables are among it
+	if err := im.setDisk(im.l1.off, len(im.l1.entries), size); err != nil {
+		return blockdev.Because("Failed to update the image size", err)
+	}
+	if err := im.dropBeyond(size, discardShrink); err != nil {
+		return blockdev.Because("Failed to discard cropped clusters", err)
+	}
+	if whole {
+		im.raise(blockdev.EventL1ShrinkWriteTable)
+	}
+	if err := im.commitLocked(); err != nil {
+		return blockdev.Because("Failed to reduce the number of L2 tables", err)
+	}
+	if whole {
+		im.raise(blockdev.EventL1ShrinkFreeL2Clusters)
+	}
+	if err := im.cutFile(); err != nil {
+		return blockdev.Because("Failed to discard unused refblocks", err)
+	}
+	return nil
 }
 
 func (im *Image) dropAndCommit(size int64) error {
@@ -265,13 +284,18 @@ func (im *Image) growL1(n int64) error {
 // replaceL1 writes an L1 table to a new place and makes the header point to it, together
 // with the size of the disk. commitMu and mu are held.
 func (im *Image) replaceL1(entries []uint64, size int64) error {
-	im.raise(blockdev.EventL1GrowAllocTable)
+	raise := func(e blockdev.Event) {
+		if len(entries) > len(im.l1.entries) {
+			im.raise(e)
+		}
+	}
+	raise(blockdev.EventL1GrowAllocTable)
 	run, err := im.allocate(im.clustersFor(int64(len(entries))*8), true)
 	if err != nil {
 		return err
 	}
 	off := run.first << im.clusterBits
-	im.raise(blockdev.EventL1GrowWriteTable)
+	raise(blockdev.EventL1GrowWriteTable)
 	if _, err = im.file.WriteAt(encodeEntries(entries), off); err == nil {
 		// The commit makes the new table durable too, and with it all that it refers to.
 		err = im.commitLocked()
@@ -281,7 +305,7 @@ func (im *Image) replaceL1(entries []uint64, size int64) error {
 		return err
 	}
 	old, oldClusters := im.l1.off, im.clustersFor(int64(im.hdr.l1Size)*8)
-	im.raise(blockdev.EventL1GrowActivateTable)
+	raise(blockdev.EventL1GrowActivateTable)
 	if err := im.setDisk(off, len(entries), size); err != nil {
 		im.giveBack(run)
 		return err

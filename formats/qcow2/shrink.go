@@ -7,12 +7,15 @@ import (
 )
 
 // cutFile gives back what lies behind the last cluster in use, after refcount blocks that
-// count nothing any more were dropped. commitMu and mu are held, and all is written back.
+// count nothing any more were dropped. commitMu and mu are held.
 func (im *Image) cutFile() error {
 	// Refcounts are not postponed: none may count what is behind the end.
 	lazy := im.lazy
 	im.lazy = false
 	defer func() { im.lazy = lazy }()
+	if err := im.commitAll(); err != nil {
+		return err
+	}
 	if err := im.dropEmptyBlocks(); err != nil {
 		return err
 	}

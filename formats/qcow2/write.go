@@ -265,31 +265,63 @@ func (im *Image) writeWithCopies(a allocation, p []byte, off int64) error {
 		im.raise(blockdev.EventWriteAIO)
 		return im.writeData(p, host(off), off)
 	}
-	im.raise(blockdev.EventCOWRead)
+	read := func(p []byte, off int64) error { return im.readGuest(im.active(), p, off) }
+	writing := func() { im.raise(blockdev.EventCOWWrite) }
+	if im.knownZero(a.from, off) && im.knownZero(end, a.to) {
+		read = func([]byte, int64) error { return nil }
+		writing = func() {}
+		im.raise(blockdev.EventClusterAllocSpace)
+	} else {
+		im.raise(blockdev.EventCOWRead)
+	}
 	if a.to-a.from <= max(maxBounce, im.clusterSize) {
 		buf := make([]byte, a.to-a.from)
 		copy(buf[off-a.from:], p)
-		if err := im.readGuest(im.active(), buf[:off-a.from], a.from); err != nil {
+		if err := read(buf[:off-a.from], a.from); err != nil {
 			return err
 		}
-		if err := im.readGuest(im.active(), buf[end-a.from:], end); err != nil {
+		if err := read(buf[end-a.from:], end); err != nil {
 			return err
 		}
 		im.raise(blockdev.EventWriteAIO)
+		writing()
 		return im.writeData(buf, host(a.from), a.from)
 	}
 	for _, edge := range []struct{ off, end int64 }{{a.from, off}, {end, a.to}} {
 		buf := make([]byte, edge.end-edge.off)
-		if err := im.readGuest(im.active(), buf, edge.off); err != nil {
+		if err := read(buf, edge.off); err != nil {
 			return err
 		}
-		im.raise(blockdev.EventCOWWrite)
+		writing()
 		if err := im.writeData(buf, host(edge.off), edge.off); err != nil {
 			return err
 		}
 	}
 	im.raise(blockdev.EventWriteAIO)
 	return im.writeData(p, host(off), off)
+}
+
+// knownZero tells if guest bytes are zeroes by the tables alone, or lie behind the end of the
+// backing file.
+func (im *Image) knownZero(from, to int64) bool {
+	im.mu.RLock()
+	defer im.mu.RUnlock()
+	for from < to {
+		m, err := im.lookup(im.l1.entries, from, to-from)
+		switch {
+		case err != nil:
+			return false
+		case m.kind == clusterUnallocated || m.kind == clusterReserved:
+			if from < im.backingEnd() {
+				return false
+			}
+		case m.kind != clusterZero && m.kind != clusterZeroAllocated:
+			return false
+		}
+		from += m.len
+	}
+	im.l2Cache.trim()
+	return true
 }
 
 // link makes the guest clusters of a refer to its host clusters, and releases what they

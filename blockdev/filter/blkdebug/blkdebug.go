@@ -78,8 +78,7 @@ type Node struct {
 	// busy keeps a misaligned write apart from what else touches its blocks, in bytes.
 	busy *rangelock.Lock
 
-	// unflushed is set by writes, those that fail as well: without any, there is nothing that
-	// a flush could fail at.
+	// unflushed is set by writes: without any, there is nothing that a flush could fail at.
 	unflushed atomic.Bool
 
 	mu       sync.Mutex

@@ -206,10 +206,10 @@ func (n *Node) writeBlocks(p []byte, off int64) error {
 	n.Receive(blockdev.EventPwritev)
 	defer n.Receive(blockdev.EventPwritevDone)
 	return pieces(off, int64(len(p)), n.limits.maxTransfer, func(at, k int64) error {
-		n.unflushed.Store(true)
 		if err := n.check(ioWrite, at, k); err != nil {
 			return err
 		}
+		n.unflushed.Store(true)
 		_, err := n.image.WriteAt(p[at-off:at-off+k], at)
 		return err
 	})
@@ -234,10 +234,10 @@ func (n *Node) zeroBlocks(off, length int64, flags blockdev.ZeroFlags) error {
 	defer n.busy.Lock(off, off+length, false)()
 	n.Receive(blockdev.EventPwritevZero)
 	defer n.Receive(blockdev.EventPwritevDone)
-	n.unflushed.Store(true)
 	if err := n.check(ioWriteZeroes, off, length); err != nil {
 		return err
 	}
+	n.unflushed.Store(true)
 	return blockdev.WriteZeroes(n.image, off, length, flags)
 }
 
@@ -256,10 +256,10 @@ func (n *Node) Discard(off, length int64) error {
 			return nil
 		}
 		defer n.busy.Lock(off, off+length, false)()
-		n.unflushed.Store(true)
 		if err := n.check(ioDiscard, off, length); err != nil {
 			return err
 		}
+		n.unflushed.Store(true)
 		return blockdev.Discard(n.image, off, length)
 	})
 }

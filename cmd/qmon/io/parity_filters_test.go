@@ -6,9 +6,15 @@ import "testing"
 const (
 	onRaw   = "--image-opts driver=blkdebug,image.filename=a.raw"
 	onQcow2 = "--image-opts driver=qcow2,file.driver=blkdebug,file.image.filename=a.qcow2"
+	overlay = "--image-opts driver=qcow2,file.driver=blkdebug,file.image.filename=o.qcow2"
 	throttd = "--image-opts driver=throttle,throttle-group=t,file.driver=raw,file.file.filename=a.raw"
 	twoRaws = "--image-opts driver=quorum,children.0.driver=raw,children.0.file.filename=a.raw,children.1.driver=raw,children.1.file.filename=b.raw"
 )
+
+// fails is the option that lets one request fail once the event was raised.
+func fails(event string) string {
+	return ",file.inject-error.0.event=" + event + ",file.inject-error.0.once=on"
+}
 
 // filterCases are parity cases about what lies between a format and its file.
 var filterCases = []string{
@@ -33,6 +39,13 @@ var filterCases = []string{
 	onRaw + " -c 'break pwritev A' -c 'aio_write 0 512' -c 'wait_break A' -c 'remove_break A' -c aio_flush",
 	onQcow2 + " -c 'break write_aio A' -c 'aio_write 0 64k' -c 'wait_break A' -c 'resume A' -c aio_flush -c 'read -q 0 64k'",
 	"-c 'break cow_read A' -c 'aio_write 257k 1k' -c 'wait_break A' -c 'resume A' -c aio_flush blkdebug::o.qcow2",
+	// blkdebug: events of qcow2
+	onQcow2 + fails("cluster_alloc_space") + " -c 'write 100 100' -c 'write 100k 100'", onQcow2 + fails("cow_write") + " -c 'write 100 100'",
+	onQcow2 + fails("refblock_alloc") + " -c 'write 0 64k' -c 'write 64k 64k'", onQcow2 + fails("refblock_load") + " -c 'write -b 0 64k' -c 'write 0 64k'",
+	onQcow2 + fails("cluster_alloc") + " -c 'write 0 64k' -c 'write 0 64k'", onQcow2 + fails("refblock_update") + " -c 'write 0 64k'",
+	overlay + fails("cow_read") + " -c 'write 257k 1k' -c 'write 257k 1k'", overlay + fails("cow_write") + " -c 'write 257k 1k' -c 'write 257k 1k'",
+	overlay + fails("read_backing_aio") + " -c 'write 257k 1k' -c 'read 512k 1k'", overlay + fails("l2_load") + " -c 'read 0 1k' -c 'read 0 1k'",
+	overlay + fails("cluster_alloc_space") + " -c 'write 1k 1k' -c 'write 2900k 1k'",
 	// throttle
 	"--image-opts driver=throttle,file.driver=raw,file.file.filename=a.raw", throttd, "--object throttle-group,id=t,x-bps-total=x", "--object throttle-group,id=t,x-foo=1",
 	"--object throttle-group,id=t,x-bps-total=-1", "--object throttle-group,id=t,x-bps-total=1000,x-bps-read=100", "--object throttle-group,id=t,x-bps-read-max=100",
