@@ -63,6 +63,7 @@ var filterCases = []string{
 	"--image-opts driver=qcow2,file.driver=preallocate,file.file.filename=a.qcow2 -c 'write 0 512' -c length", "--image-opts driver=preallocate,file.filename=a.raw,prealloc-align=1",
 	"--image-opts driver=compress,file.driver=qcow2,file.file.filename=a.qcow2 -c 'write 64k 64k' -c 'write 128k 1k' -c map -c 'read -P 0xcd 64k 64k'",
 	"--image-opts driver=compress,file.driver=raw,file.file.filename=a.raw", "--image-opts driver=copy-on-read,file.driver=qcow2,file.file.filename=o.qcow2 -c 'read 0 512' -c map",
+	"--image-opts driver=copy-on-read,file.driver=qcow2,file.file.driver=blkdebug,file.file.image.filename=o.qcow2,file.file.inject-error.0.event=write_aio,file.file.inject-error.0.once=on -c 'read -P 5 256k 1k' -c map -c 'read -P 5 256k 1k' -c map",
 	// null
 	"--image-opts driver=null-co,size=1M,read-zeroes=on,latency-ns=1000 -c length -c 'read -P 0 0 512' -c map", "null-aio://x",
 }
