@@ -101,7 +101,7 @@ func aioRead(_ context.Context, e *Exerciser, c *Call) error {
 	}
 	r.checkLen = n
 	e.async.start(func() func() {
-		p := make([]byte, n)
+		p := e.buffer(n)
 		start := time.Now()
 		_, err := e.drive.ReadAt(p, off)
 		took := time.Since(start)
@@ -140,7 +140,7 @@ func aioWrite(_ context.Context, e *Exerciser, c *Call) error {
 	if err != nil {
 		return err
 	}
-	p, err := w.buffer(n)
+	p, err := e.contents(w, n)
 	if err != nil {
 		return err
 	}

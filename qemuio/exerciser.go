@@ -24,6 +24,9 @@ type Config struct {
 	// Reopen opens what is in the drive again in another way; it may exchange the drive
 	// for another. Without it an image can be switched between read-only and read-write.
 	Reopen func(ctx context.Context, r Reopening) error
+	// Misaligned makes requests use buffers that begin at no block's border, which O_DIRECT
+	// cannot use: the drive has to copy them.
+	Misaligned bool
 }
 
 // filled has somewhere to write everywhere.
@@ -132,6 +135,9 @@ func (e *Exerciser) printf(format string, args ...any) {
 
 // SetConfig changes where the Exerciser writes, between two commands.
 func (e *Exerciser) SetConfig(c Config) { e.config = c.filled() }
+
+// Config is where the Exerciser writes.
+func (e *Exerciser) Config() Config { return e.config }
 
 // Names are those of the commands.
 func (e *Exerciser) Names() []string {

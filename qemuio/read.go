@@ -149,7 +149,7 @@ func readv(_ context.Context, e *Exerciser, c *Call) error {
 
 // read does a request at once; failed is how its failure is called.
 func (e *Exerciser) read(r reading, failed string, off, n int64) error {
-	p := make([]byte, n)
+	p := e.buffer(n)
 	start := time.Now()
 	err := e.fill(r, p, off)
 	took := time.Since(start)

@@ -1,7 +1,6 @@
 package qemuio
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"os"
@@ -140,7 +139,7 @@ func writev(_ context.Context, e *Exerciser, c *Call) error {
 
 // write does a request at once; failed is how its failure is called.
 func (e *Exerciser) write(w writing, failed string, off, n int64) error {
-	p, err := w.buffer(n)
+	p, err := e.contents(w, n)
 	if err != nil {
 		return err
 	}
@@ -155,23 +154,29 @@ func (e *Exerciser) write(w writing, failed string, off, n int64) error {
 	return nil
 }
 
-// buffer is what is written, nil for zeroes that need none.
-func (w writing) buffer(n int64) ([]byte, error) {
+// contents is what is written, nil for zeroes that need none.
+func (e *Exerciser) contents(w writing, n int64) ([]byte, error) {
+	source := []byte{defaultPattern}
 	switch {
 	case w.zeroes:
 		return nil, nil
 	case w.source != "":
-		return sourceBuffer(w.source, n)
+		var err error
+		if source, err = readSource(w.source, n); err != nil {
+			return nil, err
+		}
+	case w.pattern != nil:
+		source[0] = *w.pattern
 	}
-	b := byte(defaultPattern)
-	if w.pattern != nil {
-		b = *w.pattern
+	p := e.buffer(n)
+	// What is there already is copied behind itself.
+	for done := copy(p, source); done < len(p); done += copy(p[done:], p[:done]) {
 	}
-	return bytes.Repeat([]byte{b}, int(n)), nil
+	return p, nil
 }
 
-// sourceBuffer repeats a file's contents until there are n bytes.
-func sourceBuffer(name string, n int64) ([]byte, error) {
+// readSource reads up to n bytes of a file, to be repeated.
+func readSource(name string, n int64) ([]byte, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, wrap(toErr, name+": "+Message(err), err)
@@ -184,7 +189,7 @@ func sourceBuffer(name string, n int64) ([]byte, error) {
 	case len(p) == 0:
 		return nil, complain(toErr, "%s: file is empty", name)
 	}
-	return bytes.Repeat(p, int(n)/len(p)+1)[:n], nil
+	return p, nil
 }
 
 // store writes p, or n zeroes.

@@ -24,6 +24,7 @@ import (
 	_ "github.com/qmon/qmon/formats/all"  // formats
 	"github.com/qmon/qmon/internal/objects"
 	"github.com/qmon/qmon/internal/release"
+	"github.com/qmon/qmon/internal/traceopt"
 )
 
 // Exit statuses that all commands share.
@@ -116,7 +117,13 @@ func (t *tool) main(args []string) int {
 func (t *tool) dispatch(args []string) (int, error) {
 	fs := t.commonFlagSet()
 	version := fs.BoolP("version", "V", false, "")
-	fs.StringP("trace", "T", "", "")
+	fs.VarP(funcValue(func(s string) error {
+		warnings, err := traceopt.Parse(s)
+		for _, w := range warnings {
+			t.errorf("%s", w)
+		}
+		return err
+	}), "trace", "T", "")
 	args, err := parseOptions(fs, args, true)
 	if err != nil {
 		return statusFailed, err
@@ -124,9 +131,6 @@ func (t *tool) dispatch(args []string) (int, error) {
 	if *version {
 		fmt.Fprint(t.stdout, versionText())
 		return statusOK, nil
-	}
-	if fs.Changed("trace") {
-		return statusFailed, errors.New("tracing is not supported")
 	}
 	if len(args) == 0 {
 		return statusFailed, usagef("Not enough arguments")

@@ -69,6 +69,9 @@ func (t *tool) main(args []string) int {
 	o := &invocation{openFlags: newFlags()}
 	defer o.objects.Remove()
 	err := o.parse(args)
+	for _, w := range o.warnings {
+		t.report(errors.New(w))
+	}
 	switch {
 	case errors.Is(err, errHelp):
 		fmt.Fprint(t.stdout, t.help())
@@ -87,7 +90,7 @@ func (t *tool) main(args []string) int {
 	t.exerciser = qemuio.New(nil, qemuio.Config{
 		Out: t.stdout, Err: t.stderr, Console: t.stdout,
 		Report: func(text string) { fmt.Fprintf(t.stderr, "%s: %s\n", t.prog, text) },
-		Reopen: t.reopen,
+		Reopen: t.reopen, Misaligned: o.misaligned,
 	})
 	t.graph.Notify = func(text string) { fmt.Fprint(t.stderr, text) }
 	t.gate = blockdev.FollowGate{}
@@ -206,7 +209,7 @@ func (t *tool) promptTerminal(do func(line string)) (err error) {
 	t.exerciser.SetConfig(qemuio.Config{
 		Out: editor, Err: editor, Console: editor,
 		Report: func(text string) { fmt.Fprintf(editor, "%s: %s\n", t.prog, text) },
-		Reopen: t.reopen,
+		Reopen: t.reopen, Misaligned: t.exerciser.Config().Misaligned,
 	})
 	defer context.AfterFunc(t.ctx, func() { _ = editor.Close() })()
 	for !t.over() {

@@ -9,6 +9,7 @@ import (
 	"github.com/qmon/qmon/internal/getopt"
 	"github.com/qmon/qmon/internal/objects"
 	"github.com/qmon/qmon/internal/qemuopts"
+	"github.com/qmon/qmon/internal/traceopt"
 )
 
 // options are the program's, in the order that help lists them.
@@ -113,7 +114,10 @@ type invocation struct {
 	openFlags
 	commands []string
 	objects  objects.Set
-	describe bool // the operand is a list of options
+	describe bool     // the operand is a list of options
+	warnings []string // about what was given
+
+	misaligned bool // see qemuio.Config
 }
 
 // parse reads a command line. What it defined is there also where it fails.
@@ -160,8 +164,12 @@ func (o *invocation) take(f getopt.Found) error {
 		return errHelp
 	case f.Letter == 'V':
 		return errVersion
-	case f.Letter == 'm', f.Letter == 'T':
-		// Buffers need no alignment here, and there are no trace events.
+	case f.Letter == 'm':
+		o.misaligned = true
+	case f.Letter == 'T':
+		warnings, err := traceopt.Parse(f.Value)
+		o.warnings = append(o.warnings, warnings...)
+		return err
 	default:
 		return o.option(f)
 	}
@@ -192,7 +200,7 @@ const helpText = `Reads and writes a disk image as commands say: those of -c, or
   -d, --discard MODE   unmap (pass discards on) or ignore
   -i, --aio MODE       threads, native or io_uring; accepted, without effect
   -k, --native-aio     as -i native
-  -m, --misalign       accepted, without effect
+  -m, --misalign       use buffers that O_DIRECT cannot
   -T, --trace EVENTS   accepted, without effect
   -U, --force-share    open an image that others are writing to; with -r
   -h, --help           show this and exit

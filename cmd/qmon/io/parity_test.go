@@ -111,6 +111,11 @@ var parityCases = []string{
 	"-c 'open -o driver=raw,foo=1 a.raw'", "-c 'open -o driver=qcow2 a.raw'", "-c 'open -o driver=raw,file.filename=a.raw' -c length",
 	"-c 'open -o file.filename=a.qcow2' -c length", "-c 'open -s -o driver=raw a.raw' -c 'write 0 512'", "-c 'open -nk -o driver=raw a.raw' -c length",
 	"-c 'open -k -o driver=raw a.raw' -c length", "-c 'open -z'", "-c 'open -U a.qcow2'", "-c 'open -rU a.qcow2' -c length", "-c 'open -rC a.qcow2'",
+	// buffers, traces
+	"-m -n -f raw -c 'write -P 7 512 9k' -c 'read -vP 7 1k 1k' -c 'aio_write -P 8 0 4k' -c aio_flush -c 'aio_read -P 8 0 4k' -c aio_flush -c 'write -s b.qcow2 8k 5k' a.raw",
+	"-m -f qcow2 -c 'write -P 7 100 9k' -c 'read -P 7 100 9k' -c 'readv -P 7 512 512 512' -c 'writev -P 3 0 512 512' a.qcow2",
+	"-T nosuch -f raw -c 'read 0 512' a.raw", "-T enable=-nosuch,file=x -T a* -f raw -c length a.raw", "-T foo=1 -f raw -c length a.raw",
+	"-n -k -f raw -c 'reopen -c writeback' -c 'read 0 512' a.raw",
 	// reopen
 	"-f raw -c 'reopen -r' -c 'write 0 512' -c reopen -c 'reopen -w' -c 'write 0 512' a.raw", "-f raw -r -c 'reopen -w' -c 'write 0 512' a.raw",
 	"-f raw -c 'reopen -c none' -c 'write 0 512' -c 'reopen -c foo' -c 'reopen -o foo=1' -c 'reopen x' -c 'reopen -r -w' -c 'reopen -r -r' a.raw",

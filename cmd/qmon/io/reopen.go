@@ -25,6 +25,7 @@ func (t *tool) reopen(ctx context.Context, r qemuio.Reopening) error {
 	}
 	if r.Cache != nil {
 		next.cache = *r.Cache
+		next.nativeAIO = false // that it needs cache.direct is for opening only, as with QEMU
 	}
 	if err := t.close(); err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"github.com/qmon/qmon/internal/getopt"
 	"github.com/qmon/qmon/internal/objects"
 	"github.com/qmon/qmon/internal/qemuopts"
+	"github.com/qmon/qmon/internal/traceopt"
 )
 
 // table has the program's options.
@@ -268,18 +269,11 @@ func (o *options) takeDiscard(word string) error {
 	return nil
 }
 
-// takeTrace takes -T. There are no trace events here, as a name without wildcards is told.
+// takeTrace takes -T.
 func (o *options) takeTrace(s string) error {
-	for _, p := range qemuopts.Parse(s, "enable") {
-		switch {
-		case p.Key == "events", p.Key == "file":
-		case p.Key != "enable":
-			return fmt.Errorf("Invalid parameter '%s'", p.Key)
-		case !strings.Contains(p.Value, "*"):
-			o.warnings = append(o.warnings, fmt.Sprintf("warning: trace event '%s' does not exist", p.Value))
-		}
-	}
-	return nil
+	warnings, err := traceopt.Parse(s)
+	o.warnings = append(o.warnings, warnings...)
+	return err
 }
 
 // takeLong takes an option that has no letter.
