@@ -90,7 +90,7 @@ func (v *Vertex) copyInto(ctx context.Context, base *Vertex, o CopyOptions) erro
 func (v *Vertex) makeEmpty() error {
 	if e, ok := v.Node.(Emptier); ok {
 		if err := e.MakeEmpty(); err != nil {
-			return err
+			return Because("Failed to empty "+v.Filename, err)
 		}
 	}
 	return v.Node.Flush()

@@ -411,6 +411,17 @@ func TestCommitErrors(t *testing.T) {
 	if err := d.Commit(t.Context()); blockdev.Message(err) != "Operation not supported" || !errors.Is(err, blockdev.ErrNotSupported) {
 		t.Errorf("raw: %v", err)
 	}
+	if err := os.WriteFile("rules", []byte("[inject-error]\nevent = \"empty_image_prepare\"\nonce = \"on\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	closeDrive(t, d)
+	d = openDrive(t, &g, "blkdebug:rules:top.qcow2")
+	if _, err := d.WriteAt([]byte("written"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Commit(t.Context()); blockdev.Message(err) != "Failed to empty blkdebug:rules:top.qcow2: Input/output error" || !errors.Is(err, syscall.EIO) {
+		t.Errorf("an overlay that cannot be emptied: %v", err)
+	}
 	empty := blockdev.NewDrive(blockdev.DriveConfig{Name: "e"})
 	if err := empty.Commit(t.Context()); blockdev.Message(err) != "Device 'e' has no medium" {
 		t.Errorf("no medium: %v", err)
