@@ -77,7 +77,7 @@ func (s *Session) quit() {
 		code = 1
 	}
 	s.ended = true
-	s.Machine().Quit(code, "host-qmp-quit")
+	s.Machine().Quit(code, vm.ReasonHostQuit)
 }
 
 func (s *Session) close() error {

@@ -28,9 +28,9 @@ const (
 	ReasonHostReset     = "host-qmp-system-reset"
 	ReasonHostSignal    = "host-signal"
 	ReasonHostUI        = "host-ui"
+	ReasonHostError     = "host-error"
 	ReasonGuestShutdown = "guest-shutdown"
 	ReasonGuestReset    = "guest-reset"
-	ReasonGuestPanic    = "guest-panic"
 )
 
 // Subscribe has fn called with every event, on the goroutine that caused it. Any goroutine

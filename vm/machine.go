@@ -94,9 +94,6 @@ func (m *Machine) AddDevice(d Device) {
 	m.states = append(m.states, d.States()...)
 }
 
-// AddState adds a section that belongs to no device; before Run.
-func (m *Machine) AddState(s State) { m.states = append(m.states, s) }
-
 // States lists the sections of the machine in stream order: the clock first, then
 // processors and devices as they were added. RAM is not among them.
 func (m *Machine) States() []State { return m.states }

@@ -204,7 +204,3 @@ func (n *Node) Info() (blockdev.ImageInfo, error) {
 	}
 	return blockdev.ImageInfo{Specific: fields}, nil
 }
-
-// Notices are the files that were left out or have another name on the disk, at most
-// [MaxNotices] of them, and how many more there are.
-func (n *Node) Notices() (list []Notice, more int) { return n.tree.notices, n.tree.unlisted }

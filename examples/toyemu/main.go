@@ -100,7 +100,7 @@ func (t *toy) addConsole(processor *cpu, terminal string) error {
 	if err != nil {
 		return err
 	}
-	config.Hooks = serial.MuxHooks{Quit: func() { t.machine.Quit(0, "host-ui") }}
+	config.Hooks = serial.MuxHooks{Quit: func() { t.machine.Quit(0, vm.ReasonHostUI) }}
 	line, err := t.lines.Open(config)
 	if err != nil {
 		return err

@@ -12,7 +12,6 @@ import (
 // system is a machine with a virtio-scsi device in the slot of the highest address, ours or
 // QEMU's, as somebody sees it who works registers and memory from outside.
 type system interface {
-	read32(addr uint64) uint32
 	write32(addr uint64, v uint32)
 	read(addr uint64, n int) []byte
 	write(addr uint64, p []byte)

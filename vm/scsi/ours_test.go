@@ -98,15 +98,6 @@ func (o *ours) on(fn func() error) {
 	}
 }
 
-func (o *ours) read32(addr uint64) (v uint32) {
-	o.on(func() error {
-		n, err := o.slot.ReadMMIO(addr-slotBase, 4)
-		v = uint32(n)
-		return err
-	})
-	return v
-}
-
 func (o *ours) write32(addr uint64, v uint32) {
 	o.on(func() error { return o.slot.WriteMMIO(addr-slotBase, 4, uint64(v)) })
 }

@@ -6,7 +6,6 @@ import (
 	"net"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -81,14 +80,6 @@ func (q *qemu) command(format string, args ...any) string {
 			q.t.Fatalf("qtest: %s", line)
 		}
 	}
-}
-
-func (q *qemu) read32(addr uint64) uint32 {
-	v, err := strconv.ParseUint(q.command("readl %#x", addr), 0, 64)
-	if err != nil {
-		q.t.Fatal(err)
-	}
-	return uint32(v)
 }
 
 func (q *qemu) write32(addr uint64, v uint32) { q.command("writel %#x %#x", addr, v) }

@@ -66,7 +66,7 @@ type command struct {
 	run func(t *tool, args []string) (int, error)
 }
 
-// commands in the order help lists them. Those without run are not there yet.
+// commands in the order help lists them.
 var commands []command
 
 func init() {
@@ -139,11 +139,7 @@ func (t *tool) dispatch(args []string) (int, error) {
 		t.gate.Gate = blockdev.FollowGate{}
 	}
 	for _, c := range commands {
-		switch {
-		case c.name != args[0]:
-		case c.run == nil:
-			return statusFailed, fmt.Errorf("the command '%s' is not supported yet", c.name)
-		default:
+		if c.name == args[0] {
 			return c.run(t, args[1:])
 		}
 	}

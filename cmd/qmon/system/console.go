@@ -12,6 +12,7 @@ import (
 	"github.com/qmon/qmon/internal/qemuopts"
 	"github.com/qmon/qmon/monitor"
 	"github.com/qmon/qmon/serial"
+	"github.com/qmon/qmon/vm"
 )
 
 // consoles are the character devices of one run: the guest's serial port, and what
@@ -212,7 +213,7 @@ func (sink) Event(serial.Event)   {}
 func (e *emulator) muxHooks(o *options) serial.MuxHooks {
 	return serial.MuxHooks{
 		Escape: o.escape,
-		Quit:   func() { e.machine.Quit(0, "host-ui") },
+		Quit:   func() { e.machine.Quit(0, vm.ReasonHostUI) },
 		// As in QEMU nothing is shown, not even an error: the terminal belongs to the guest.
 		CommitAll: func() { _ = e.monitor.Execute(context.Background(), io.Discard, "commit all") },
 	}

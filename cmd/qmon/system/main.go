@@ -122,11 +122,11 @@ func (e *emulator) run(o *options) (int, error) {
 	}()
 	stop := serial.WatchSignals(func(s os.Signal) {
 		fmt.Fprintf(os.Stderr, "%s: terminating on signal %d\n", o.program, signalNumber(s))
-		e.machine.Quit(0, "host-signal")
+		e.machine.Quit(0, vm.ReasonHostSignal)
 	})
 	defer stop()
 	if err := e.start(o); err != nil {
-		e.machine.Quit(1, "host-error")
+		e.machine.Quit(1, vm.ReasonHostError)
 		if endErr := <-ended; !errors.As(endErr, new(*vm.QuitError)) {
 			err = errors.Join(err, endErr)
 		}

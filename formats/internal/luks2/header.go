@@ -48,11 +48,6 @@ type Header struct {
 	copySize int64
 }
 
-// Probe tells if head begins a volume of version 2.
-func Probe(head []byte) bool {
-	return len(head) > offVersion+1 && string(head[:offVersion]) == magicFirst && binary.BigEndian.Uint16(head[offVersion:]) == version2
-}
-
 // Found tells if there is a header of version 2, of which the first copy may be damaged.
 func Found(r io.ReaderAt, size int64) bool {
 	head := make([]byte, offVersion+2)
