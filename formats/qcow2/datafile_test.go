@@ -125,3 +125,26 @@ func TestDataFilesGoThroughTheGate(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestADataFileThatCannotBeFlushed: tables are not said to have failed at close.
+func TestADataFileThatCannotBeFlushed(t *testing.T) {
+	m, data := &blocktest.Memory{}, blocktest.NewFaulty(&blocktest.Memory{})
+	v, err := createOptionTable.Parse(blockdev.Options{"data_file": "test.data"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = Create(context.Background(), blockdev.CreateRequest{
+		Filename: "test.qcow2", Size: 1 << 20, File: m, Options: v, CreateFile: companion{data}.create,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	im := openWithData(t, m, data)
+	if _, err := im.WriteAt(pattern(1, 512), 0); err != nil {
+		t.Fatal(err)
+	}
+	data.Inject(blocktest.Fault{Op: blocktest.OpFlush})
+	if err := im.Close(); err == nil || strings.Contains(err.Error(), "cache") {
+		t.Errorf("closing says %v", err)
+	}
+}

@@ -335,6 +335,9 @@ func (im *Image) stopWriting() error {
 // tables first, and with them the file, which then fails where none of them is dirty. A
 // refusal to write is about dirty tables alone. commitMu and mu are held.
 func (im *Image) unflushed(err error) error {
+	if im.flushData() != nil {
+		return err // the data file's own: no table is to blame
+	}
 	failed := func(what string, err error) error {
 		_, words := blockdev.SystemError(err)
 		return blockdev.Errorf(err, "close", im.name, "Failed to flush the %s cache: %s", what, words)
