@@ -55,7 +55,7 @@ type Image struct {
 	// fixed is the size option, -1 for all there is.
 	fixed int64
 	// sectors: requests come in whole sectors, as guessed formats and the direct cache mode
-	// have it, so the last one is stored as a whole.
+	// have it when they are written, so the last one is stored as a whole.
 	sectors bool
 	// guard is set where the format was guessed: head writes are checked under it.
 	guard *sync.Mutex
@@ -74,7 +74,7 @@ var (
 )
 
 func open(_ context.Context, r blockdev.OpenRequest) (blockdev.Node, error) {
-	m := &Image{file: r.File, fixed: -1, sectors: r.Probed || r.Mode.Cache.Direct}
+	m := &Image{file: r.File, fixed: -1, sectors: r.Probed && r.Mode.Writable || r.Mode.Cache.Direct}
 	m.offset, _ = r.Options["offset"].(int64)
 	if size, ok := r.Options["size"].(int64); ok {
 		m.fixed = size
