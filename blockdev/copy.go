@@ -39,6 +39,9 @@ type CopyOptions struct {
 	// only those that hold data; the source is mapped once more to know how many.
 	Progress     func(done, total int64)
 	DataProgress bool
+	// ProgressStep: Progress is called as requests reach a multiple of this many bytes of the
+	// source, the end of an extent, or the end; 0: as each is done.
+	ProgressStep int64
 }
 
 // Copy copies src to dst, holes as holes, in parallel, memory bounded by
@@ -118,6 +121,7 @@ type copyPiece struct {
 	seq    int64
 	off    int64
 	status Status
+	last   bool // of its extent
 }
 
 func newCopier(dst, src Node, o CopyOptions) (*copier, error) {
@@ -191,7 +195,7 @@ func (c *copier) plan(ctx context.Context, hand func(copyPiece) error) error {
 		end := off + s.Len
 		for off < end {
 			p := c.cut(off, end-off, s)
-			p.seq = seq
+			p.seq, p.last = seq, off+p.status.Len >= end
 			seq++
 			if s.Kind == ExtentData {
 				s.Host += p.status.Len
@@ -258,7 +262,10 @@ func (c *copier) progress(p copyPiece) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.done += p.status.Len
-	c.o.Progress(c.done, c.doneTotal)
+	step := max(c.o.ProgressStep, 1)
+	if p.last || (p.off+p.status.Len)%step == 0 || c.done == c.doneTotal {
+		c.o.Progress(c.done, c.doneTotal)
+	}
 }
 
 func (c *copier) do(p copyPiece) error {

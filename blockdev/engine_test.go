@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 
@@ -213,6 +214,21 @@ func TestCopyStopsWhenCancelled(t *testing.T) {
 	src := blocktest.NewMemory(bytes.Repeat([]byte{1}, 1<<20))
 	if err := blockdev.Copy(ctx, blocktest.NewMemory(make([]byte, 1<<20)), src, o); !errors.Is(err, context.Canceled) {
 		t.Error(err)
+	}
+}
+
+func TestCopyTellsOfItsProgressInSteps(t *testing.T) {
+	var told []int64
+	o := blockdev.CopyOptions{
+		ChunkSize: 1000, Workers: 3, InOrder: true, ProgressStep: 3000,
+		Progress: func(done, _ int64) { told = append(told, done) },
+	}
+	src := blocktest.NewMemory(bytes.Repeat([]byte{1}, 7500))
+	if err := blockdev.Copy(t.Context(), blocktest.NewMemory(make([]byte, 7500)), src, o); err != nil {
+		t.Fatal(err)
+	}
+	if want := []int64{3000, 6000, 7500}; !slices.Equal(told, want) {
+		t.Errorf("told of %d, want %d", told, want)
 	}
 }
 

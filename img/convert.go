@@ -56,6 +56,10 @@ type ConvertOptions struct {
 // DefaultSparse is the default of ConvertOptions.Sparse.
 const DefaultSparse = 4096
 
+// progressStep is how much is copied between two calls of Progress, in bytes: qemu-img, whose
+// requests are this large, tells as often.
+const progressStep = 2 << 20
+
 // SnapshotName finds a snapshot: by every field that is not empty, where Any is an ID or
 // else a name.
 type SnapshotName struct{ ID, Name, Any string }
@@ -262,6 +266,7 @@ func (c *conversion) fill(ctx context.Context) (err error) {
 		TargetIsZero: c.o.TargetIsZero || !c.o.Existing && dst.Backing() == nil && blockdev.IsZeroWhenNew(dst.Node),
 		InOrder:      !c.o.OutOfOrder,
 		Progress:     c.o.Progress,
+		ProgressStep: progressStep,
 		DataProgress: !c.o.Dense && (!c.o.CoarseProgress || c.o.Salvage != nil),
 		Compress:     c.o.Compress,
 		Offload:      c.o.Offload,

@@ -58,7 +58,7 @@ var fixtures = []string{
 // output and status with qemu-img and with us, and leave images that hold the same.
 var parityCases = []string{
 	// the program
-	"-T nosuch info --output=json a.qcow2", "-T a* check a.qcow2", "-T foo=1 info a.qcow2",
+	"-T nosuch info --output=json a.qcow2", "-T a* check a.qcow2", "-T foo=1 info a.qcow2", "-T x info nofile", "info --object secret,id=x a.qcow2",
 	"", "frobnicate", "--bogus", "-Q", "-T",
 	// create
 	"create", "create n.raw", "create -f foo n.raw 1M", "create n.raw foo", "create n.raw -1",

@@ -102,15 +102,3 @@ func TestRestrict(t *testing.T) {
 	mustRun(t, "create", "-q", "-f", "qcow2", "-b", "base.qcow2", "-F", "qcow2", top)
 	mustRun(t, "--restrict", inside, "map", top)
 }
-
-func TestRefusals(t *testing.T) {
-	for _, c := range []struct{ line, want string }{
-		{"info --object secret,id=x a", "Either 'file' or 'data' must be provided"},
-		{"-T x info a", "tracing is not supported"},
-	} {
-		status, stdout, stderr := runTool(t.Context(), strings.Fields(c.line)...)
-		if diff := cmp.Diff("qemu-img: "+c.want+"\n", stderr); diff != "" || stdout != "" || status != statusFailed {
-			t.Errorf("%s: status %d, %q (-want +got)\n%s", c.line, status, stdout, diff)
-		}
-	}
-}
