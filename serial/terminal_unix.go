@@ -8,6 +8,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/qmon/qmon/internal/signals"
 )
 
 type terminalState = unix.Termios
@@ -50,8 +52,8 @@ func resumeTerminals() {
 }
 
 func notifySignals(c chan<- os.Signal) {
-	signal.Notify(c, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT,
-		syscall.SIGTSTP, syscall.SIGCONT)
+	signal.Notify(c, signals.Ending()...)
+	signal.Notify(c, syscall.SIGQUIT, syscall.SIGTSTP, syscall.SIGCONT)
 }
 
 func stopSignals(c chan<- os.Signal) { signal.Stop(c) }

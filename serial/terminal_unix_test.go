@@ -5,6 +5,7 @@ package serial
 import (
 	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
 	"syscall"
 	"testing"
@@ -59,10 +60,12 @@ func startAtTerminal(t *testing.T, cmd *exec.Cmd) *terminalSession {
 	return s
 }
 
-// startTerminalProgram starts terminalProgram and waits until it is there.
-func startTerminalProgram(t *testing.T, mode string) *terminalSession {
+// startTerminalProgram starts terminalProgram, by a command that takes its name if there is
+// one, and waits until it is there.
+func startTerminalProgram(t *testing.T, mode string, by ...string) *terminalSession {
 	t.Helper()
-	cmd := exec.Command(os.Args[0])
+	args := append(by, os.Args[0])
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), childMode+"="+mode)
 	s := startAtTerminal(t, cmd)
 	waitUntil(t, "the program", func() bool { return strings.Contains(s.shown.String(), "ready") })
@@ -108,6 +111,9 @@ func TestTerminalIsPutBack(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
+			if test.name == "SIGHUP" && signal.Ignored(syscall.SIGHUP) {
+				t.Skip("this process was started such that its children ignore it")
+			}
 			s := startTerminalProgram(t, "stdio")
 			if cmp.Equal(s.state(t), s.before) {
 				t.Fatal("the terminal is not in raw mode")
@@ -121,6 +127,17 @@ func TestTerminalIsPutBack(t *testing.T) {
 				t.Errorf("the terminal is not as it was: %s", diff)
 			}
 		})
+	}
+}
+
+// TestHangupsThatAreIgnored: what nohup(1) started goes on when its terminal hangs up.
+func TestHangupsThatAreIgnored(t *testing.T) {
+	s := startTerminalProgram(t, "stdio", "sh", "-c", `trap "" HUP; exec "$0"`)
+	s.signal(t, syscall.SIGHUP)
+	s.master.WriteString("q")
+	s.cmd.Wait()
+	if got := s.cmd.ProcessState.String(); got != "exit status 0" {
+		t.Errorf("%s; it said %q", got, s.shown)
 	}
 }
 

@@ -13,9 +13,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 
 	"github.com/spf13/pflag"
 
@@ -24,6 +22,7 @@ import (
 	_ "github.com/qmon/qmon/formats/all"  // formats
 	"github.com/qmon/qmon/internal/objects"
 	"github.com/qmon/qmon/internal/release"
+	"github.com/qmon/qmon/internal/signals"
 	"github.com/qmon/qmon/internal/traceopt"
 )
 
@@ -38,9 +37,8 @@ const (
 // Main runs one command line and returns the exit status. prog is how messages call the
 // program; args follow it.
 func Main(prog string, args []string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := signals.Context()
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends the program where it stands
 	t := &tool{ctx: ctx, prog: prog, stdout: os.Stdout, stderr: os.Stderr}
 	return t.main(args)
 }

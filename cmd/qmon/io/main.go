@@ -13,9 +13,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 
 	"golang.org/x/term"
 
@@ -23,6 +21,7 @@ import (
 	_ "github.com/qmon/qmon/blockdev/all" // protocols
 	_ "github.com/qmon/qmon/formats/all"  // formats
 	"github.com/qmon/qmon/internal/release"
+	"github.com/qmon/qmon/internal/signals"
 	"github.com/qmon/qmon/monitor"
 	"github.com/qmon/qmon/qemuio"
 	"github.com/qmon/qmon/serial"
@@ -41,9 +40,8 @@ const prompt = "qemu-io> "
 // program; args follow it.
 // A signal that asks it to end does so after the present command, with the images closed.
 func Main(prog string, args []string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := signals.Context()
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends the program where it stands
 	t := &tool{ctx: ctx, prog: prog, stdin: os.Stdin, stdout: newOutput(os.Stdout), stderr: os.Stderr}
 	defer qemuio.Flush(t.stdout)
 	t.edit = term.IsTerminal(int(os.Stdin.Fd()))

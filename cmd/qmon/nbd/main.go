@@ -15,13 +15,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/qmon/qmon/blockdev"
 	_ "github.com/qmon/qmon/blockdev/all" // protocols
 	_ "github.com/qmon/qmon/formats/all"  // formats
 	"github.com/qmon/qmon/internal/release"
+	"github.com/qmon/qmon/internal/signals"
 )
 
 const (
@@ -32,9 +31,8 @@ const (
 // Main runs one command line and returns the exit status. prog is how messages call the
 // program; args follow it.
 func Main(prog string, args []string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := signals.Context()
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends the program where it stands
 	t := &tool{prog: prog, stdout: os.Stdout, stderr: os.Stderr}
 	return t.main(ctx, args)
 }
