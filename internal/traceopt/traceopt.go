@@ -9,6 +9,7 @@ package traceopt
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
@@ -44,16 +45,20 @@ func Parse(s string) (warnings []string, err error) {
 	return warnings, err
 }
 
-func read(name string) ([]string, error) {
-	info, err := os.Stat(name)
+func read(name string) (patterns []string, err error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %s", name, blockdev.Message(err))
+	}
+	defer func() { _ = f.Close() }()                     // it was only read
+	b, err := io.ReadAll(io.LimitReader(f, maxEvents+1)) // a device has no size to ask for
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("%s: %s", name, blockdev.Message(err))
-	case info.Size() > maxEvents:
+	case len(b) > maxEvents:
 		return nil, fmt.Errorf("%s: File too large", name)
 	}
-	b, err := os.ReadFile(name)
-	return strings.Split(string(b), "\n"), err
+	return strings.Split(string(b), "\n"), nil
 }
 
 // missing says that there is no such event, unless the pattern is one for any number.

@@ -27,6 +27,7 @@ func TestParse(t *testing.T) {
 		}, ""},
 		{"one,foo=1", nil, "Invalid parameter 'foo'"},
 		{"events=/nonexistent", nil, "/nonexistent: No such file or directory"},
+		{"events=/dev/zero", nil, "/dev/zero: File too large"},
 	} {
 		got, err := Parse(c.text)
 		if diff := cmp.Diff(c.want, got); diff != "" || (err == nil) != (c.err == "") || err != nil && err.Error() != c.err {
