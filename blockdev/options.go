@@ -75,6 +75,9 @@ type Option struct {
 	Enum    []string
 	Default string // in option syntax; "" for none
 	Help    string // one line, no full stop
+	// Supersedes are options that say the same in another way. Where a node is opened again
+	// those of before do not count beside this one.
+	Supersedes []string
 }
 
 // OptionTable is a driver's options, in the order help shows them.

@@ -9,8 +9,9 @@ func (r clusterRun) end() int64 { return r.first + r.count }
 
 // allocate finds up to want free clusters in a row, at least one, or with exact all of
 // them, and sets their refcounts to 1. mu is held. The clusters are not on disk as used
-// before the next commit, and nothing on disk may refer to them before that.
-func (im *Image) allocate(want int64, exact bool) (clusterRun, error) {
+// before the next commit, and nothing on disk may refer to them before that. what is
+// QEMU's name for their use, where it has one, for the error if they are the header's.
+func (im *Image) allocate(what string, want int64, exact bool) (clusterRun, error) {
 	im.raise(blockdev.EventClusterAlloc)
 	if want == 0 {
 		return clusterRun{}, nil // the table of an empty disk
@@ -19,9 +20,15 @@ func (im *Image) allocate(want int64, exact bool) (clusterRun, error) {
 	if err != nil {
 		return clusterRun{}, err
 	}
+	switch {
+	case run.first == 0 && what != "":
+		return clusterRun{}, im.markCorrupt(0, "Preventing invalid allocation of %s at offset 0", what)
+	case run.first == 0:
+		return clusterRun{}, im.markOverlap(0, "qcow2_header")
+	}
 	refused := im.checkInactive()
-	if what := im.metadataAt(run.first<<im.clusterBits, run.count<<im.clusterBits); what != "" && refused == nil {
-		return clusterRun{}, im.markCorrupt(run.first<<im.clusterBits, "Preventing invalid write on metadata (overlaps with %s)", what)
+	if hit := im.metadataAt(run.first<<im.clusterBits, run.count<<im.clusterBits); hit != "" && refused == nil {
+		return clusterRun{}, im.markOverlap(run.first<<im.clusterBits, hit)
 	}
 	if err := im.takeClusters(run); err != nil {
 		return clusterRun{}, err

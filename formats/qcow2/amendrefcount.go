@@ -14,7 +14,7 @@ func (im *Image) changeRefWidth(a *amendment, w refWidth) error {
 	if err := im.commitAll(); err != nil {
 		return err
 	}
-	blockBits := im.clusterBits + 3 - uint(w)
+	blockBits := w.blockBits(im.clusterBits)
 	needed, last, err := im.blocksNeeded(w, blockBits)
 	if err != nil {
 		return err
@@ -30,7 +30,11 @@ func (im *Image) changeRefWidth(a *amendment, w refWidth) error {
 		}
 		return im.refcount(cluster)
 	}
-	entries, err := im.writeStructures(l, w, blockBits, counts, a)
+	step := func(done, total int64) error {
+		a.progress(done, total)
+		return a.ctx.Err()
+	}
+	entries, err := im.writeStructures(l, w, counts, step)
 	if err != nil {
 		return err
 	}
@@ -85,15 +89,12 @@ func (im *Image) structures() []clusterRun {
 	return list
 }
 
-// writeStructures writes the table and the blocks of a layout, durably, and returns the
-// table.
-func (im *Image) writeStructures(l refLayout, w refWidth, blockBits uint, counts func(int64) (uint64, error), a *amendment) ([]uint64, error) {
+// writeStructures writes the blocks and the table of a layout, durably, with refcounts of
+// width w, and returns the table. step is called after each block with how many there are.
+func (im *Image) writeStructures(l refLayout, w refWidth, counts func(cluster int64) (uint64, error), step func(done, total int64) error) ([]uint64, error) {
+	blockBits := w.blockBits(im.clusterBits)
 	entries := make([]uint64, l.table*im.clusterSize/8)
 	for i, b := range l.blocks {
-		if err := a.ctx.Err(); err != nil {
-			return nil, err
-		}
-		off := (l.first + l.table + int64(i)) << im.clusterBits
 		data := make([]byte, im.clusterSize)
 		for j := range int64(1) << blockBits {
 			n, err := counts(b<<blockBits + j)
@@ -104,21 +105,24 @@ func (im *Image) writeStructures(l refLayout, w refWidth, blockBits uint, counts
 				w.put(data, j, n)
 			}
 		}
+		off := (l.first + int64(i)) << im.clusterBits
 		if _, err := im.file.WriteAt(data, off); err != nil {
 			return nil, err
 		}
 		im.refCache.trim()
 		entries[b] = uint64(off)
-		a.progress(int64(i+1), int64(len(l.blocks)))
+		if err := step(int64(i+1), int64(len(l.blocks))); err != nil {
+			return nil, err
+		}
 	}
-	return entries, im.writeDurably(l.first<<im.clusterBits, encodeEntries(entries))
+	return entries, im.writeDurably(l.tableCluster()<<im.clusterBits, encodeEntries(entries))
 }
 
 // switchStructures makes the header point to new refcount structures, and says how wide
 // their entries are: fields of one sector, so they change together.
 func (im *Image) switchStructures(l refLayout, entries []uint64, w refWidth) error {
 	h := *im.hdr
-	h.refTableOffset, h.refTableClusters, h.refcountOrder = l.first<<im.clusterBits, uint32(l.table), uint32(w)
+	h.refTableOffset, h.refTableClusters, h.refcountOrder = l.tableCluster()<<im.clusterBits, uint32(l.table), uint32(w)
 	from, to := int64(offRefTableOffset), int64(offRefTableClusters+4)
 	if h.version >= 3 {
 		to = offRefcountOrder + 4
@@ -129,7 +133,7 @@ func (im *Image) switchStructures(l refLayout, entries []uint64, w refWidth) err
 	*im.hdr = h
 	im.refs = refTable{entries: entries, dirty: map[int]struct{}{}}
 	im.refCache.reset()
-	im.refWidth, im.refBlockBits = w, im.clusterBits+3-uint(w)
+	im.refWidth, im.refBlockBits = w, w.blockBits(im.clusterBits)
 	im.freeHint = 0
 	return nil
 }

@@ -190,7 +190,7 @@ func (im *Image) expandTable(t *table, i1 int64, active bool) error {
 		return err
 	}
 	if what := im.tableOverlap(t.off); what != "" {
-		return im.markCorrupt(t.off, "Preventing invalid write on metadata (overlaps with %s)", what)
+		return im.markOverlap(t.off, what)
 	}
 	for i := int64(0); i < 1<<im.l2Bits; i++ {
 		e := im.entry(t, i)
@@ -234,7 +234,7 @@ func (im *Image) expandEntry(e l2Entry, users, l2, index, guest int64) (uint64, 
 			return e.desc &^ entryZero, im.writeZeroesAt(host, guest, im.clusterSize)
 		}
 	}
-	run, err := im.allocate(1, true)
+	run, err := im.allocate("", 1, true)
 	if err != nil {
 		return 0, err
 	}

@@ -103,7 +103,7 @@ type bitmapWriter struct {
 
 // write stores data in new clusters and tells where.
 func (w *bitmapWriter) write(data []byte) (int64, error) {
-	run, err := w.im.allocate(w.im.clustersFor(int64(len(data))), true)
+	run, err := w.im.allocate("", w.im.clustersFor(int64(len(data))), true)
 	if err != nil {
 		return 0, err
 	}

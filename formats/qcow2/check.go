@@ -90,10 +90,14 @@ func (c *checker) run() error {
 
 // countAll counts the references that all metadata but the refcount structures makes.
 func (c *checker) countAll() error {
-	im := c.im
-	c.clusters = im.clustersFor(im.file.Size())
-	c.result.TotalClusters = im.clustersFor(im.Size())
+	c.clusters = c.im.clustersFor(c.im.file.Size())
 	c.checkSnapshotEntries()
+	return c.countReferences()
+}
+
+func (c *checker) countReferences() error {
+	im := c.im
+	c.result.TotalClusters = im.clustersFor(im.Size())
 	c.count(0, im.clusterSize)
 	c.count(im.l1.off, int64(len(im.l1.entries))*8)
 	if err := c.countL1(im.l1.off, im.l1.entries, true); err != nil {
@@ -113,10 +117,11 @@ func (c *checker) count(off, n int64) bool {
 		return false
 	}
 	im := c.im
-	if off > maxHostOffset || im.clustersFor(off+n) > c.clusters {
+	if off > maxHostOffset || off+n-im.file.Size() >= im.clusterSize {
 		c.corrupt("ERROR: counting reference for region exceeding the end of the file by one cluster or more: offset %#x size %#x", off, n)
 		return false
 	}
+	c.clusters = max(c.clusters, im.clustersFor(off+n))
 	for i := off >> im.clusterBits; i < im.clustersFor(off+n); i++ {
 		if c.overflows(i) {
 			continue
@@ -194,6 +199,16 @@ func (c *checker) countL2(off int64, active bool) error {
 			c.countCompressed(e.desc, active)
 		case c.im.stored(e):
 			host := int64(e.desc & entryOffset)
+			aligned := host&(c.im.clusterSize-1) == 0
+			if !aligned && c.im.held(e) == 0 {
+				c.fixable("offset=%x: Preallocated cluster is not properly aligned; L2 entry corrupted.", host)
+				if c.options.RepairErrors {
+					if err := c.dropStorage(off, i); err != nil {
+						return err
+					}
+					continue
+				}
+			}
 			if active {
 				c.result.AllocatedClusters++
 				if next != 0 && host != next {
@@ -204,7 +219,7 @@ func (c *checker) countL2(off int64, active bool) error {
 			if !c.im.external {
 				c.count(host, c.im.clusterSize)
 			}
-			if host&(c.im.clusterSize-1) != 0 {
+			if !aligned && c.im.held(e) != 0 {
 				c.corrupt("ERROR offset=%x: Data cluster is not properly aligned; L2 entry corrupted.", host)
 			}
 		}
@@ -228,7 +243,7 @@ func (c *checker) checkEntry(e l2Entry) {
 	if e.desc&reserved != 0 {
 		c.corrupt("ERROR found l2 entry with reserved bits set: %x", e.desc)
 	}
-	if e.allocated()&e.zeroed() != 0 || e.allocated() != 0 && !c.im.stored(e) {
+	if c.im.invalid(e) {
 		c.corrupt("ERROR found L2 entry with invalid subcluster allocation bitmap: %x %x", e.desc, e.bitmap)
 	}
 }
@@ -302,7 +317,7 @@ func (c *checker) compareRefcounts(fix bool) error {
 		}
 		stored, err := refs.refcount(i)
 		if err != nil {
-			c.report(blockdev.FindingError, "Can't get refcount for cluster %d: %s", i, blockdev.Message(err))
+			c.report(blockdev.FindingError, "Can't get refcount for cluster %d: %s", i, c.im.readFailure(err))
 			continue
 		}
 		counted := uint64(c.references.get(i))

@@ -49,6 +49,8 @@ var damages = []struct {
 	{"copied flag on shared", func(p patched) { p.set64(p.l2()+16, uint64(p.u64(p.l2()+16))|entryCopied) }},
 	{"copied flag missing in L1", func(p patched) { p.set64(p.l1(), uint64(p.u64(p.l1()))&^entryCopied) }},
 	{"data unaligned", func(p patched) { p.set64(p.l2(), uint64(p.u64(p.l2()))|512) }},
+	{"storage set aside, unaligned", func(p patched) { p.set64(p.l2(), uint64(p.u64(p.l2()))|512|entryZero) }},
+	{"data unaligned across the end", func(p patched) { p.set64(p.l2(), uint64(len(p.data)-512)&^511|entryCopied) }},
 	{"data past the end", func(p patched) { p.set64(p.l2(), entryCopied|0x4000000000) }},
 	{"reserved bits in L2", func(p patched) { p.set64(p.l2(), uint64(p.u64(p.l2()))|1<<57|4) }},
 	{"reserved bits in L1", func(p patched) { p.set64(p.l1(), uint64(p.u64(p.l1()))|1<<57|4) }},

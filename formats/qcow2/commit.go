@@ -112,7 +112,12 @@ func (im *Image) collectRefcounts() *writeBack {
 	if im.unwritten() {
 		w.refused = im.checkInactive()
 	}
+	counted := im.tablesCounted
+	im.tablesCounted = nil
 	if im.postponed() && w.move == nil && !im.refCache.crowded() {
+		if len(im.refs.dirty) == 0 {
+			w.refBlocks = counted
+		}
 		return w
 	}
 	w.refBlocks = im.refCache.collect()
@@ -125,15 +130,32 @@ func (im *Image) collectRefcounts() *writeBack {
 	return w
 }
 
-// collect takes copies of the dirty bytes of all dirty tables, in file order.
+// countTables has the next commit write the refcounts as they are now, with that of a new
+// L2 table, although they are postponed: so after a crash the tables at least are counted,
+// as in QEMU.
+func (im *Image) countTables() {
+	if im.postponed() {
+		im.tablesCounted = im.refCache.copyDirty()
+	}
+}
+
+// collect is copyDirty, after which the tables count as clean.
 func (c *tableCache) collect() []tableWrite {
+	out := c.copyDirty()
+	for t := range c.dirty {
+		t.lo, t.hi, t.writing = 0, 0, true
+	}
+	clear(c.dirty)
+	return out
+}
+
+// copyDirty takes copies of the dirty bytes of all dirty tables, in file order.
+func (c *tableCache) copyDirty() []tableWrite {
 	out := make([]tableWrite, 0, len(c.dirty))
 	for t := range c.dirty {
 		data := slices.Clone(t.data[t.lo:t.hi])
 		out = append(out, tableWrite{fileWrite{t.off + int64(t.lo), data}, c, t, t.lo})
-		t.lo, t.hi, t.writing = 0, 0, true
 	}
-	clear(c.dirty)
 	slices.SortFunc(out, func(a, b tableWrite) int {
 		if a.off < b.off {
 			return -1

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"syscall"
 
 	"github.com/qmon/qmon/blockdev"
 )
@@ -31,14 +30,16 @@ func (im *Image) badEntry(op string, off int64, format string, args ...any) erro
 	return blockdev.ErrorAt(&badEntry{what}, op, im.name, off, "%s", notMarkedText(what))
 }
 
-// refusal is a kind of error that has, for programs that go by it, QEMU's error number.
-type refusal struct {
-	kind  error
-	errno syscall.Errno
-}
+// refusal is a kind of error that has, for programs that go by it, QEMU's error number: it
+// is also that of another error.
+type refusal struct{ kind, number error }
 
 func (r *refusal) Error() string   { return r.kind.Error() }
-func (r *refusal) Unwrap() []error { return []error{r.kind, r.errno} }
+func (r *refusal) Unwrap() []error { return []error{r.kind, r.number} }
+
+// corruptRefusal is the kind of error of writing to an image that was found corrupt. QEMU
+// takes the image out of its node, so its number is that of a missing medium.
+var corruptRefusal = &refusal{blockdev.ErrReadOnly, blockdev.ErrNoMedium}
 
 // judge marks the image corrupt if err is about a bad entry. What was written before stays:
 // it is committed first. Neither commitMu nor mu is held.
@@ -82,10 +83,19 @@ func (im *Image) markCorrupt(off int64, format string, args ...any) error {
 		// That it is corrupt is reported in any case.
 		_ = im.setFeatures(offIncompatible, &im.hdr.incompatible, im.hdr.incompatible|incompatCorrupt)
 	}
+	im.corrupted.Store(true)
 	im.writable.Store(false)
 	text := "qcow2: Marking image as corrupt: " + what + "; further corruption events will be suppressed"
 	im.signal(text)
+	if im.told() {
+		text = "Input/output error"
+	}
 	return blockdev.ErrorAt(blockdev.ErrCorrupt, "write", im.name, off, "%s", text)
+}
+
+// markOverlap is markCorrupt for a write that would hit metadata.
+func (im *Image) markOverlap(off int64, what string) error {
+	return im.markCorrupt(off, "Preventing invalid write on metadata (overlaps with %s)", what)
 }
 
 // signal tells the user about damage, once.
@@ -93,6 +103,22 @@ func (im *Image) signal(text string) {
 	if im.notify != nil && !im.signaled.Swap(true) {
 		im.notify(text + "\n")
 	}
+}
+
+// told tells if the user has heard of damage.
+func (im *Image) told() bool { return im.notify != nil && im.signaled.Load() }
+
+// readFailure words an error of reading, and if it is damage has the user hear of that, once,
+// and of where the harm is in few words.
+func (im *Image) readFailure(err error) string {
+	var bad *badEntry
+	if errors.As(err, &bad) {
+		im.signal(blockdev.Message(err))
+		if im.told() {
+			return "Input/output error"
+		}
+	}
+	return blockdev.Message(err)
 }
 
 // repairDirty repairs an image that was not closed, as a check that repairs everything, and

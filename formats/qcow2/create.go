@@ -190,7 +190,10 @@ func (o *createOptions) errorf(r blockdev.CreateRequest, kind error, format stri
 
 func powerOfTwo(n int64) bool { return n > 0 && n&(n-1) == 0 }
 
-const wrongRefcountBits = "Refcount width must be a power of two and may not exceed 64 bits"
+const (
+	wrongRefcountBits = "Refcount width must be a power of two and may not exceed 64 bits"
+	extendedTooSmall  = "Extended L2 entries are only supported with cluster sizes of at least 16384 bytes"
+)
 
 func validRefcountBits(n int64) bool { return powerOfTwo(n) && n <= 1<<maxRefcountOrder }
 
@@ -221,8 +224,7 @@ func (o *createOptions) validate(r blockdev.CreateRequest) error {
 			"Non-zlib compression type is only supported with compatibility level 1.1 and above (use version=v3 or greater)"},
 		{v == 2 && o.ExtendedL2, blockdev.ErrInvalid,
 			"Extended L2 entries are only supported with compatibility level 1.1 and above (use version=v3 or greater)"},
-		{o.ExtendedL2 && cs < 1<<minExtendedClusterBits, blockdev.ErrInvalid,
-			"Extended L2 entries are only supported with cluster sizes of at least 16384 bytes"},
+		{o.ExtendedL2 && cs < 1<<minExtendedClusterBits, blockdev.ErrInvalid, extendedTooSmall},
 		{o.DataFileRaw && !o.hasDataFile(), blockdev.ErrInvalid, "data-file-raw requires data-file"},
 		{o.DataFileRaw && r.Backing.Name != "", blockdev.ErrInvalid, "Backing file and data-file-raw cannot be used at the same time"},
 		{v == 2 && o.hasDataFile(), blockdev.ErrInvalid,

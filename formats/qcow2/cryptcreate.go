@@ -101,7 +101,7 @@ func (im *Image) writeVolume(r luks1.Recipe) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	run, err := im.allocate(im.clustersFor(n), true)
+	run, err := im.allocate("", im.clustersFor(n), true)
 	if err != nil {
 		return nil, err
 	}

@@ -153,7 +153,7 @@ func TestLeaksAreRepairedOnRequest(t *testing.T) {
 	m := loadGolden(t, "v3-default.qcow2")
 	im := open(t, m, writable)
 	var run clusterRun
-	err := im.exclusive(func() (err error) { run, err = im.allocate(3, true); return err })
+	err := im.exclusive(func() (err error) { run, err = im.allocate("", 3, true); return err })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,6 +37,7 @@ type Image struct {
 	size        atomic.Int64
 	dataRaw     atomic.Bool  // see raw
 	dataEnd     atomic.Int64 // the data node is at least this long
+	corrupted   atomic.Bool  // found so while it was written; it is not any more
 	holes       atomic.Int32 // see manyHoles
 	backing     atomic.Pointer[backingNode]
 	inflaters   inflaters
@@ -58,10 +59,11 @@ type Image struct {
 	l2Cache       *tableCache
 	refCache      *tableCache
 	released      []releasedRun
-	waiting       int64 // clusters in released
-	freeHint      int64 // no cluster before this one is free
-	packed        int64 // where in the file the next compressed data may go; 0 for none
-	lazy          bool  // lazy refcounts are in use
+	waiting       int64        // clusters in released
+	freeHint      int64        // no cluster before this one is free
+	packed        int64        // where in the file the next compressed data may go; 0 for none
+	lazy          bool         // lazy refcounts are in use
+	tablesCounted []tableWrite // see countTables
 	snaps         []*snapshot
 	snapshotBytes int64 // of the snapshot table
 	suspect       bool  // refcounts are wrong since an error: they are rebuilt at the end
@@ -117,7 +119,7 @@ func Open(ctx context.Context, r blockdev.OpenRequest) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := o.checkEntrySize(r.Filename, hdr.clusterSize()); err != nil {
+	if err := o.checkCaches(r.Filename, hdr); err != nil {
 		return nil, err
 	}
 	im := newImage(r, hdr, o)
@@ -276,7 +278,7 @@ func (im *Image) lost() error {
 	if im.writable.Load() || !im.unwritten() {
 		return nil
 	}
-	return blockdev.Errorf(blockdev.ErrReadOnly, "flush", im.name, "Metadata cannot be written after an earlier error")
+	return blockdev.Errorf(corruptRefusal, "flush", im.name, "Metadata cannot be written: the image is corrupt")
 }
 
 // Close writes everything back. The node must not be in use any more. After a failure it
@@ -305,6 +307,9 @@ func (im *Image) Close() error {
 // stopWriting brings the file to rest: everything written, refcounts right, not dirty.
 func (im *Image) stopWriting() error {
 	if !im.writable.Load() {
+		if im.told() {
+			return nil
+		}
 		return im.lost()
 	}
 	im.lazy = false
@@ -417,6 +422,9 @@ func (im *Image) checkRange(op string, off, n int64) error {
 func (im *Image) Writable() bool { return im.writable.Load() }
 
 func (im *Image) checkWritable(op string) error {
+	if im.corrupted.Load() {
+		return blockdev.Errorf(corruptRefusal, op, im.name, "Image is corrupt and can only be read")
+	}
 	if !im.writable.Load() {
 		return blockdev.Errorf(blockdev.ErrReadOnly, op, im.name, "Block node is read-only")
 	}

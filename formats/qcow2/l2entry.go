@@ -160,6 +160,11 @@ func (e l2Entry) subclusterKind(s int, stored bool) clusterKind {
 	return clusterUnallocated
 }
 
+// invalid tells if a subcluster of an entry is of kind clusterInvalid.
+func (im *Image) invalid(e l2Entry) bool {
+	return im.extended && !e.compressed() && (e.allocated()&e.zeroed() != 0 || e.allocated() != 0 && !im.stored(e))
+}
+
 // sameKind counts the subclusters from s on that are of kind k, as s is.
 func (im *Image) sameKind(e l2Entry, s int, k clusterKind) int {
 	if k == clusterCompressed {

@@ -38,7 +38,7 @@ func (im *Image) lookup(l1 []uint64, off, n int64) (mapping, error) {
 	m := mapping{kind: im.kind(e, sub), entry: e}
 	switch {
 	case m.kind == clusterInvalid:
-		return mapping{}, im.badEntry("map", t.off+first<<im.entryShift, "Invalid cluster entry found (L2 offset: %s, L2 index: %s)", cHex(t.off), cHex(first))
+		return mapping{}, im.invalidEntry(t, first)
 	case m.kind == clusterCompressed:
 		m.len = min(im.clusterSize-in, n)
 		return m, nil
@@ -76,6 +76,12 @@ func (im *Image) runLength(t *table, i, in, n int64) int64 {
 		e, sub = next, 0
 		length += im.subSize()
 	}
+}
+
+// invalidEntry is the error for an entry with subclusters that are allocated and read as
+// zeroes, or are allocated without storage.
+func (im *Image) invalidEntry(t *table, i int64) error {
+	return im.badEntry("map", t.off+i<<im.entryShift, "Invalid cluster entry found (L2 offset: %s, L2 index: %s)", cHex(t.off), cHex(i))
 }
 
 // cHex is a number as C's %#x prints it: zero has no prefix.

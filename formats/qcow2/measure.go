@@ -23,6 +23,9 @@ func measure(ctx context.Context, r blockdev.MeasureRequest) (blockdev.Measureme
 	if !validRefcountBits(o.RefcountBits) {
 		return blockdev.Measurement{}, blockdev.Errorf(blockdev.ErrInvalid, "measure", "", wrongRefcountBits)
 	}
+	if o.ExtendedL2 && o.ClusterSize < 1<<minExtendedClusterBits {
+		return blockdev.Measurement{}, blockdev.Errorf(blockdev.ErrInvalid, "measure", "", extendedTooSmall)
+	}
 	l := newLayout(&o)
 	if l.l1Needed(r.Size) > maxL1Bytes/8 {
 		return blockdev.Measurement{}, blockdev.Errorf(blockdev.ErrLimit, "measure", "", "The image size is too large (try using a larger cluster size)")

@@ -35,9 +35,12 @@ const (
 	defaultCacheBytes = 32 << 20
 	// defaultRefcountCacheBytes is less: allocation goes from block to block.
 	defaultRefcountCacheBytes = 4 << 20
-	// maxCacheBytes is the most that options can ask for.
+	// maxCacheBytes is the most that is kept, whatever options ask for.
 	maxCacheBytes = 16 << 30
 )
+
+// cacheOptions share one budget, so that a new share says all.
+var cacheOptions = []string{"cache-size", "l2-cache-size", "refcount-cache-size"}
 
 var openOptionTable = append(overlapOptionTable(), blockdev.OptionTable{
 	{Name: "encrypt.format", Type: blockdev.OptString, Help: "Encryption format: aes, luks"},
@@ -46,10 +49,10 @@ var openOptionTable = append(overlapOptionTable(), blockdev.OptionTable{
 	{Name: "pass-discard-request", Type: blockdev.OptBool, Help: "Pass guest discard requests to the layer below"},
 	{Name: "pass-discard-snapshot", Type: blockdev.OptBool, Default: "on", Help: "Generate discard requests when snapshot related space is freed"},
 	{Name: "pass-discard-other", Type: blockdev.OptBool, Default: "off", Help: "Generate discard requests when other clusters are freed"},
-	{Name: "cache-size", Type: blockdev.OptSize, Help: "Maximum combined metadata (L2 tables and refcount blocks) cache size"},
-	{Name: "l2-cache-size", Type: blockdev.OptSize, Help: "Maximum L2 table cache size"},
+	{Name: "cache-size", Type: blockdev.OptSize, Help: "Maximum combined metadata (L2 tables and refcount blocks) cache size", Supersedes: cacheOptions},
+	{Name: "l2-cache-size", Type: blockdev.OptSize, Help: "Maximum L2 table cache size", Supersedes: cacheOptions},
 	{Name: "l2-cache-entry-size", Type: blockdev.OptSize, Help: "Size of each entry in the L2 cache"},
-	{Name: "refcount-cache-size", Type: blockdev.OptSize, Help: "Maximum refcount block cache size"},
+	{Name: "refcount-cache-size", Type: blockdev.OptSize, Help: "Maximum refcount block cache size", Supersedes: cacheOptions},
 	{Name: "cache-clean-interval", Type: blockdev.OptInt, Help: "Clean unused cache entries after this time (in seconds)"},
 }...)
 
@@ -118,12 +121,28 @@ func set[T any](to *T, from *T) {
 	}
 }
 
-// checkEntrySize refuses entries that no table can be cut into.
-func (o *openOptions) checkEntrySize(name string, clusterSize int64) error {
+// checkCaches refuses entries that no table can be cut into, and caches of more entries than
+// QEMU can count.
+func (o *openOptions) checkCaches(name string, h *header) error {
+	clusterSize := h.clusterSize()
+	entry := clusterSize
+	set(&entry, o.l2EntrySize)
 	if n := o.l2EntrySize; n != nil && (!powerOfTwo(*n) || *n < 1<<minClusterBits || *n > clusterSize) {
 		return blockdev.Errorf(blockdev.ErrInvalid, "open", name,
 			"L2 cache entry size must be a power of two between %d and the cluster size (%d)", 1<<minClusterBits, clusterSize)
 	}
+	tooBig := func(what string) error {
+		return blockdev.Errorf(blockdev.ErrInvalid, "open", name, "%s cache size too big", what)
+	}
+	allL2 := int64(h.l1Size) * clusterSize
+	switch {
+	case min(o.l2CacheSize, allL2)/entry >= math.MaxInt32:
+		return tooBig("L2")
+	case o.refcountCacheSize/clusterSize > math.MaxInt32:
+		return tooBig("Refcount")
+	}
+	o.l2CacheSize = min(o.l2CacheSize, maxCacheBytes)
+	o.refcountCacheSize = min(o.refcountCacheSize, maxCacheBytes)
 	return nil
 }
 
@@ -149,7 +168,5 @@ func (o *openOptions) setCacheSizes(combined, l2, ref *int64) error {
 	}
 	set(&o.l2CacheSize, l2)
 	set(&o.refcountCacheSize, ref)
-	o.l2CacheSize = min(o.l2CacheSize, maxCacheBytes)
-	o.refcountCacheSize = min(o.refcountCacheSize, maxCacheBytes)
 	return nil
 }

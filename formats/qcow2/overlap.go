@@ -49,8 +49,8 @@ const (
 func overlapOptionTable() blockdev.OptionTable {
 	const help = "Selects which overlap checks to perform from a range of templates (none, constant, cached, all)"
 	t := blockdev.OptionTable{
-		{Name: "overlap-check", Type: blockdev.OptString, Help: help},
-		{Name: "overlap-check.template", Type: blockdev.OptString, Help: help},
+		{Name: "overlap-check", Type: blockdev.OptString, Help: help, Supersedes: []string{"overlap-check.template"}},
+		{Name: "overlap-check.template", Type: blockdev.OptString, Help: help, Supersedes: []string{"overlap-check"}},
 	}
 	for _, name := range overlapOptions {
 		t = append(t, blockdev.Option{Name: "overlap-check." + name, Type: blockdev.OptBool, Help: "Check for unintended writes into that kind of metadata"})

@@ -131,6 +131,7 @@ var openingOptions = []struct{ options, text string }{
 	{"cache-size=1M,l2-cache-size=2M", "l2-cache-size may not exceed cache-size"},
 	{"cache-size=1M,refcount-cache-size=2M", "refcount-cache-size may not exceed cache-size"},
 	{"cache-size=1M,refcount-cache-size=1k,l2-cache-size=1k", "cache-size, l2-cache-size and refcount-cache-size may not be set at the same time"},
+	{"refcount-cache-size=256T", "Refcount cache size too big"},
 	{"cache-clean-interval=99999999999", "Cache clean interval too big"},
 	{"overlap-check=foo", "Unsupported value 'foo' for qcow2 option 'overlap-check'. Allowed are any of the following: none, constant, cached, all"},
 	{"overlap-check.template=foo", "Unsupported value 'foo' for qcow2 option 'overlap-check'. Allowed are any of the following: none, constant, cached, all"},

@@ -35,6 +35,9 @@ func (w refWidth) max() uint64 {
 	return 1<<(1<<w) - 1
 }
 
+// blockBits is the binary logarithm of how many refcounts a block has.
+func (w refWidth) blockBits(clusterBits uint) uint { return clusterBits + 3 - uint(w) }
+
 func (w refWidth) get(b []byte, i int64) uint64 {
 	switch w {
 	case 6:

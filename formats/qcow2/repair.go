@@ -8,14 +8,15 @@ import (
 
 // What a check repairs, in this order, each step relying on those before:
 //
+//	empty storage     entries that are not aligned and have no data let go of it
 //	refcounts         raised and lowered in place; or, where clusters in use count as
 //	                  free, or refcount blocks are not to be trusted, made anew elsewhere
 //	copied flags      made to agree with the refcounts
 //	snapshot table    written anew with the fields that version 3 asks for
 //	dirty, corrupt    cleared, if nothing is left that is wrong
 //
-// Entries that point nowhere or are not aligned stay as they are: what they should say is
-// not known.
+// Entries of data that point nowhere or are not aligned stay as they are: what they should say
+// is not known. Those of storage that was only set aside lose it.
 
 // repairs tells if anything may be changed.
 func (c *checker) repairs() bool { return c.options.RepairLeaks || c.options.RepairErrors }
@@ -68,8 +69,22 @@ func (c *checker) repairRefcounts(counted, before blockdev.CheckResult) error {
 	}
 	c.result.CorruptionsFixed += c.result.Corruptions - counted.Corruptions
 	c.result.LeaksFixed += c.result.Leaks
-	c.result.Corruptions, c.result.CheckErrors, c.result.Leaks = counted.Corruptions, counted.CheckErrors, 0
+	if err := c.countAgain(); err != nil {
+		return err
+	}
 	return c.freeOldStructures()
+}
+
+// countAgain counts everything in an image with new refcount structures. As with QEMU what is
+// still wrong is reported once more.
+func (c *checker) countAgain() error {
+	c.result = blockdev.CheckResult{CorruptionsFixed: c.result.CorruptionsFixed, LeaksFixed: c.result.LeaksFixed}
+	c.references, c.structures, c.structural = newReferences(), nil, false
+	if err := c.countReferences(); err != nil {
+		return err
+	}
+	c.countRefTable()
+	return nil
 }
 
 // note reports something that counts for nothing.
@@ -112,6 +127,23 @@ func (c *checker) repairRefcount(cluster int64, stored, counted uint64) error {
 	}
 	*fixed++
 	return c.im.makeRoom()
+}
+
+// dropStorage makes entry i of the L2 table at off, which has storage and no data in it, one
+// without.
+func (c *checker) dropStorage(off, i int64) error {
+	im := c.im
+	if what := im.tableOverlap(off); what != "" {
+		return im.markOverlap(off, what)
+	}
+	t, err := im.l2Cache.get(off)
+	if err != nil {
+		return err
+	}
+	e := im.entry(t, i)
+	e.desc &^= entryOffset | entryCopied
+	im.putEntry(t, i, e)
+	return im.makeRoom()
 }
 
 // repairsCopied: flags are put right with everything else, or if they are all that is wrong.

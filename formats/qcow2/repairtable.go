@@ -8,15 +8,17 @@ import (
 )
 
 // refLayout is where new refcount structures are to lie: behind all that is in use, first
-// the table, then the blocks.
+// the blocks, then the table, as QEMU rebuilds them.
 type refLayout struct {
 	first  int64   // cluster
-	table  int64   // clusters of the table
 	blocks []int64 // numbers of the blocks that are needed, in order
+	table  int64   // clusters of the table
 }
 
+func (l refLayout) tableCluster() int64 { return l.first + int64(len(l.blocks)) }
+
 func (l refLayout) clusters() clusterRun {
-	return clusterRun{l.first, l.table + int64(len(l.blocks))}
+	return clusterRun{l.first, int64(len(l.blocks)) + l.table}
 }
 
 // rebuildStructures makes a refcount table and blocks from what was counted. The header
@@ -31,16 +33,9 @@ func (c *checker) rebuildStructures() error {
 	for i := run.first; i < run.end(); i++ {
 		c.references.add(i)
 	}
-	entries := make([]uint64, l.table*c.im.clusterSize/8)
-	for i, b := range l.blocks {
-		off := (l.first + l.table + int64(i)) << c.im.clusterBits
-		if err := c.writeRefBlock(b, off, old); err != nil {
-			return err
-		}
-		entries[b] = uint64(off)
-	}
 	im := c.im
-	if err := im.writeDurably(l.first<<im.clusterBits, encodeEntries(entries)); err != nil {
+	entries, err := im.writeStructures(l, im.refWidth, c.newRefcount(old), c.goesOn)
+	if err != nil {
 		return err
 	}
 	if err := im.switchStructures(l, entries, im.refWidth); err != nil {
@@ -98,22 +93,19 @@ func (im *Image) layOut(needed map[int64]struct{}, last int64, blockBits uint) (
 	return l, nil
 }
 
-// writeRefBlock writes block number b, as counted, to off. References of the old structures,
+// newRefcount tells what refcounts become: what was counted. References of the old structures,
 // which are dropped soon, count as far as there is room.
-func (c *checker) writeRefBlock(b, off int64, old *references) error {
-	im := c.im
-	data := make([]byte, im.clusterSize)
-	for i := range int64(1) << im.refBlockBits {
-		cluster := b<<im.refBlockBits + i
+func (c *checker) newRefcount(old *references) func(cluster int64) (uint64, error) {
+	most := c.im.refWidth.max()
+	return func(cluster int64) (uint64, error) {
 		n := uint64(c.references.get(cluster))
-		if n > im.refWidth.max() {
-			return blockdev.ErrorAt(blockdev.ErrLimit, "check", im.name, cluster<<im.clusterBits,
+		if n > most {
+			return 0, blockdev.ErrorAt(blockdev.ErrLimit, "check", c.im.name, cluster<<c.im.clusterBits,
 				"Cluster %d has more references than refcounts can express", cluster)
 		}
-		if n = min(n+uint64(old.get(cluster)), im.refWidth.max()); n > 0 {
-			im.refWidth.put(data, i, n)
-		}
+		return min(n+uint64(old.get(cluster)), most), nil
 	}
-	_, err := im.file.WriteAt(data, off)
-	return err
 }
+
+// goesOn gives up once the caller of the check does.
+func (c *checker) goesOn(int64, int64) error { return c.ctx.Err() }

@@ -290,7 +290,7 @@ func (im *Image) replaceL1(entries []uint64, size int64) error {
 		}
 	}
 	raise(blockdev.EventL1GrowAllocTable)
-	run, err := im.allocate(im.clustersFor(int64(len(entries))*8), true)
+	run, err := im.allocate("", im.clustersFor(int64(len(entries))*8), true)
 	if err != nil {
 		return err
 	}

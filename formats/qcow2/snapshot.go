@@ -63,7 +63,8 @@ func (im *Image) CreateSnapshot(s blockdev.Snapshot) (blockdev.Snapshot, error) 
 		}
 		s.ID = im.nextSnapshotID()
 		s.DiskSize = im.Size()
-		return im.changeSharing(func() error { return im.createSnapshot(newSnapshot(s)) })
+		_, err := im.changeSharing(func() error { return im.createSnapshot(newSnapshot(s)) })
+		return err
 	})
 	return s, err
 }
@@ -75,7 +76,7 @@ func (im *Image) createSnapshot(s *snapshot) error {
 	if err := im.addReferences(l1, 1); err != nil {
 		return err
 	}
-	run, err := im.allocate(im.clustersFor(int64(len(l1))*8), true)
+	run, err := im.allocate("", im.clustersFor(int64(len(l1))*8), true)
 	if err != nil {
 		im.dropReferences(l1, discardOther)
 		return err
@@ -113,7 +114,8 @@ func (im *Image) ApplySnapshot(id string) error {
 			// They could not tell what the snapshot changes.
 			return blockdev.Errorf(blockdev.ErrInUse, "snapshot", im.name, "Device has active dirty bitmaps")
 		}
-		return im.changeSharing(func() error { return im.applySnapshot(s) })
+		_, err = im.changeSharing(func() error { return im.applySnapshot(s) })
+		return err
 	})
 }
 
@@ -141,7 +143,8 @@ func (im *Image) applySnapshot(s *snapshot) error {
 	return nil
 }
 
-// DeleteSnapshot frees what only the snapshot refers to.
+// DeleteSnapshot frees what only the snapshot refers to. After an error that says that freeing
+// failed the snapshot is gone, and what it had is leaked.
 func (im *Image) DeleteSnapshot(id string) error {
 	if err := im.checkWritable("snapshot"); err != nil {
 		return err
@@ -154,7 +157,14 @@ func (im *Image) DeleteSnapshot(id string) error {
 		if s.users > 0 {
 			return blockdev.Errorf(blockdev.ErrInUse, "snapshot", im.name, "Snapshot '%s' is in use", s.name)
 		}
-		return im.changeSharing(func() error { return im.deleteSnapshot(s) })
+		unsettled, err := im.changeSharing(func() error { return im.deleteSnapshot(s) })
+		if err != nil || unsettled == nil {
+			return err
+		}
+		if _, words := blockdev.SystemError(unsettled); im.notify != nil {
+			im.notify("qcow2_free_clusters failed: " + words + "\n")
+		}
+		return blockdev.Because("Failed to free the cluster and L1 table", unsettled)
 	})
 }
 
@@ -180,22 +190,23 @@ func (im *Image) deleteSnapshot(s *snapshot) error {
 // changeSharing runs a change of who refers to what, then sets the copied flags right.
 // While refcounts and flags disagree the image is marked dirty, where the version can, so
 // that a crash leads to a rebuild. The caller has the image to itself.
-func (im *Image) changeSharing(f func() error) error {
+//
+// What f did, or did not do, stands when setting right fails with unsettled. Flags that are
+// wrong then only cost copies; the dirty bit stays, and the refcounts are rebuilt when the
+// image is closed.
+func (im *Image) changeSharing(f func() error) (unsettled, err error) {
 	if err := im.commitAll(); err != nil {
-		return err
+		return nil, err
 	}
 	if im.v3() {
 		if err := im.setDirty(true); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	err := f()
-	if im.settle() != nil {
-		// What f did, or did not do, stands. Flags that are wrong now only cost copies;
-		// the dirty bit stays, and the refcounts are rebuilt when the image is closed.
-		im.suspect = true
-	}
-	return err
+	err = f()
+	unsettled = im.settle()
+	im.suspect = im.suspect || unsettled != nil
+	return unsettled, err
 }
 
 // settle brings refcounts and copied flags to the file, and clears the dirty bit.

@@ -166,7 +166,7 @@ func (im *Image) writeSnapshotTable(list []*snapshot) error {
 	var off int64
 	if len(b) > 0 {
 		var err error
-		if run, err = im.allocate(im.clustersFor(int64(len(b))), true); err != nil {
+		if run, err = im.allocate("", im.clustersFor(int64(len(b))), true); err != nil {
 			return err
 		}
 		off = run.first << im.clusterBits

@@ -60,7 +60,7 @@ func (im *Image) overwrite(p []byte, off int64) (int64, error) {
 	case what != "":
 		im.mu.Lock()
 		defer im.mu.Unlock()
-		return 0, im.markCorrupt(m.host, "Preventing invalid write on metadata (overlaps with %s)", what)
+		return 0, im.markOverlap(m.host, what)
 	case !inPlace:
 		return 0, nil
 	}
@@ -180,11 +180,14 @@ func (im *Image) ownedStorage(guest, want int64) (clusterRun, error) {
 	}
 	first := guest & (1<<im.l2Bits - 1)
 	host := im.entry(t, first).desc & entryOffset
-	run := clusterRun{int64(host) >> im.clusterBits, 1}
+	run := clusterRun{first: int64(host) >> im.clusterBits}
 	for run.count < want {
 		e := im.entry(t, first+run.count)
-		if e.compressed() || !e.owned() || e.desc&entryOffset != host+uint64(run.count<<im.clusterBits) {
+		if run.count > 0 && (e.compressed() || !e.owned() || e.desc&entryOffset != host+uint64(run.count<<im.clusterBits)) {
 			break
+		}
+		if im.invalid(e) {
+			return run, im.invalidEntry(t, first+run.count)
 		}
 		run.count++
 	}
@@ -192,7 +195,7 @@ func (im *Image) ownedStorage(guest, want int64) (clusterRun, error) {
 		return run, nil
 	}
 	if what := im.notData(int64(host), run.count<<im.clusterBits); what != "" {
-		return run, im.markCorrupt(int64(host), "Preventing invalid write on metadata (overlaps with %s)", what)
+		return run, im.markOverlap(int64(host), what)
 	}
 	return run, nil
 }
@@ -238,7 +241,7 @@ func (im *Image) allocateGuest(guest, want int64, exact bool) (clusterRun, error
 	if im.external {
 		return clusterRun{guest, want}, nil
 	}
-	return im.allocate(want, exact)
+	return im.allocate("", want, exact)
 }
 
 // abandon gives clusters back that were not linked. What was written to subclusters that
@@ -372,7 +375,7 @@ func (im *Image) ownL2(i1 int64) (*table, error) {
 	old := im.l1.entries[i1]
 	if old&entryOffset != 0 && old&entryCopied != 0 {
 		if what := im.tableOverlap(int64(old & entryOffset)); what != "" {
-			return nil, im.markCorrupt(int64(old&entryOffset), "Preventing invalid write on metadata (overlaps with %s)", what)
+			return nil, im.markOverlap(int64(old&entryOffset), what)
 		}
 		return im.l2Table(old, i1)
 	}
@@ -384,10 +387,11 @@ func (im *Image) ownL2(i1 int64) (*table, error) {
 			return nil, err
 		}
 	}
-	run, err := im.allocate(1, true)
+	run, err := im.allocate("L2 table", 1, true)
 	if err != nil {
 		return nil, err
 	}
+	im.countTables()
 	off := run.first << im.clusterBits
 	im.raise(blockdev.EventL2AllocWrite)
 	t := im.l2Cache.create(off)

@@ -104,7 +104,7 @@ func (im *Image) allocateBytes(n int64) (int64, error) {
 	open := im.openCluster()
 	free := -im.packed & (im.clusterSize - 1)
 	if open == 0 || n > free {
-		run, err := im.allocate(1, true)
+		run, err := im.allocate("compressed cluster", 1, true)
 		if err != nil {
 			return 0, err
 		}

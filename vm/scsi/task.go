@@ -49,10 +49,10 @@ func guestError(err error) (Sense, bool) {
 	switch {
 	case errors.As(err, &told):
 		return told.sense, true
+	case errors.Is(err, blockdev.ErrReadOnly): // with QEMU's number for no medium, perhaps
+		return senseWriteProtected, true
 	case errors.Is(err, blockdev.ErrNoMedium):
 		return senseNoMedium, true
-	case errors.Is(err, blockdev.ErrReadOnly):
-		return senseWriteProtected, true
 	case errors.Is(err, blockdev.ErrRange):
 		return senseOutOfRange, true
 	}

@@ -168,5 +168,8 @@ func (t *tool) close() error {
 			return closed
 		}
 	}
+	if errors.Is(err, blockdev.ErrReadOnly) {
+		return nil // found corrupt, of which the user was told
+	}
 	return err
 }

@@ -18,6 +18,7 @@ func (t *tool) reopen(ctx context.Context, r qemuio.Reopening) error {
 	old := t.opened
 	next := old
 	next.options = maps.Clone(old.options)
+	t.supersede(next.options, r.Options)
 	maps.Copy(next.options, r.Options)
 	next.readOnly = !t.exerciser.Drive().Medium().Mode().Writable
 	if r.Writable != nil {
@@ -34,4 +35,16 @@ func (t *tool) reopen(ctx context.Context, r qemuio.Reopening) error {
 		return errors.Join(err, t.insert(ctx, old))
 	}
 	return nil
+}
+
+// supersede takes the options out of old that do not count beside the newer ones.
+func (t *tool) supersede(old, newer blockdev.Options) {
+	driver := t.exerciser.Drive().Medium().Driver
+	for name := range newer {
+		if o, known := driver.OpenOptions.Lookup(name); known {
+			for _, s := range o.Supersedes {
+				delete(old, s)
+			}
+		}
+	}
 }
