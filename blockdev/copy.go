@@ -330,6 +330,7 @@ func (c *copier) inTurn(p copyPiece, write func() error) error {
 // read gets data from where it lies, and the rest through the source.
 func (c *copier) read(buf []byte, p copyPiece) error {
 	if p.status.Kind == ExtentData {
+		Raise(p.status.Node, EventReadAIO) // as the source would
 		return readShort(p.status.Node, buf, p.status.Host)
 	}
 	_, err := c.src.ReadAt(buf, p.off)

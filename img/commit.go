@@ -33,11 +33,15 @@ func Commit(ctx context.Context, o CommitOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	return v.Commit(ctx, blockdev.CommitOptions{
+	err = v.Commit(ctx, blockdev.CommitOptions{
 		Base: base,
 		Keep: o.Keep || o.Base != "",
 		Copy: blockdev.CopyOptions{RateLimit: o.RateLimit, Progress: o.Progress},
 	})
+	if e := copyFailure(err); e != nil {
+		return wrap("commit", o.Image.label(), "Block job failed", e.Err)
+	}
+	return err
 }
 
 // base finds the image to write into.

@@ -202,8 +202,7 @@ func (c *comparer) read(s side, buf int, off, n int64) ([]byte, error) {
 func (c *comparer) status(s side, off, n int64) (blockdev.Status, error) {
 	st, err := blockdev.BlockStatus(s.node, off, n, nil)
 	if err != nil {
-		return st, &blockdev.Error{Op: "map", File: s.name, Offset: off, Err: err,
-			Text: "Sector allocation test failed for " + s.name}
+		return st, blockdev.ErrorAt(err, "map", s.name, off, "Sector allocation test failed for %s", s.name)
 	}
 	return st, nil
 }

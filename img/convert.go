@@ -305,21 +305,29 @@ func (c *conversion) setUnfinished(n blockdev.Node, on bool) error {
 	return nil
 }
 
+// copyFailures words what can go wrong at an offset while copying.
+var copyFailures = map[string]string{
+	blockdev.OpCopyMap:   "error while reading block status at offset %d",
+	blockdev.OpCopyRead:  "error while reading at byte %d",
+	blockdev.OpCopyWrite: "error while writing at byte %d",
+}
+
+// copyFailure is the error of a transfer that err is about, nil if there is none.
+func copyFailure(err error) *blockdev.Error {
+	var e *blockdev.Error
+	if errors.As(err, &e) && copyFailures[e.Op] != "" {
+		return e
+	}
+	return nil
+}
+
 // copyError words what went wrong while copying.
 func (c *conversion) copyError(err error) error {
-	var e *blockdev.Error
-	if !errors.As(err, &e) {
+	e := copyFailure(err)
+	if e == nil {
 		return err
 	}
-	format := map[string]string{
-		blockdev.OpCopyMap:   "error while reading block status at offset %d",
-		blockdev.OpCopyRead:  "error while reading at byte %d",
-		blockdev.OpCopyWrite: "error while writing at byte %d",
-	}[e.Op]
-	if format == "" {
-		return err
-	}
-	return wrap("convert", c.o.Target.label(), fmt.Sprintf(format, e.Offset), e.Err)
+	return wrap("convert", c.o.Target.label(), fmt.Sprintf(copyFailures[e.Op], e.Offset), e.Err)
 }
 
 // dense is the target such that zeroes are stored like data.

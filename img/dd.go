@@ -86,11 +86,11 @@ func copySpan(ctx context.Context, dst, src blockdev.Node, start, end int64) err
 		}
 		p := buf[:min(end-at, ddChunk)]
 		if _, err := src.ReadAt(p, at); err != nil {
-			return err
+			return wrap("dd", "", "error while reading from input image file", err)
 		}
 		if !blockdev.IsZero(p) {
 			if _, err := dst.WriteAt(p, at-start); err != nil {
-				return err
+				return wrap("dd", "", "error while writing to output image file", err)
 			}
 		}
 		at += int64(len(p))

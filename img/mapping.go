@@ -39,7 +39,8 @@ type Mapping struct {
 	Entries []MapEntry
 }
 
-// Map tells where the contents of an image lie, through the whole chain.
+// Map tells where the contents of an image lie, through the whole chain. Where that cannot be
+// read it fails with what was found before.
 func Map(ctx context.Context, o MapOptions) (m *Mapping, err error) {
 	g := o.graph()
 	v, err := o.openIn(ctx, g, o.Image, access{})
@@ -59,7 +60,7 @@ func Map(ctx context.Context, o MapOptions) (m *Mapping, err error) {
 		}
 		st, err := blockdev.BlockStatus(n, off, end-off, nil)
 		if err != nil {
-			return nil, err
+			return m, wrap("map", o.Image.label(), "Could not read file metadata", err)
 		}
 		m.append(mapEntry(g, off, st))
 		off += st.Len

@@ -120,7 +120,7 @@ func (r *rebaser) run() error {
 		}
 		e, err := r.top.Map(off, min(size-off, rebaseChunk))
 		if err != nil {
-			return err
+			return rebaseFailure(off, "error while reading image metadata", err)
 		}
 		if e.Kind == blockdev.ExtentUnallocated {
 			if err := r.keep(off, e.Len); err != nil {
@@ -138,15 +138,18 @@ func (r *rebaser) run() error {
 // keep handles n bytes at off that are not in the image itself.
 func (r *rebaser) keep(off, n int64) error {
 	same, err := r.bothEmpty(off, n)
-	if err != nil || same {
-		return err
+	if err != nil {
+		return rebaseFailure(off, "error while reading image metadata", err)
+	}
+	if same {
+		return nil
 	}
 	before, after := r.bufs[0][:n], r.bufs[1][:n]
 	if err := readBelow(r.old, before, off); err != nil {
-		return err
+		return blockdev.ErrorAt(err, "rebase", "", off, "error while reading from old backing file")
 	}
 	if err := readBelow(r.new, after, off); err != nil {
-		return err
+		return blockdev.ErrorAt(err, "rebase", "", off, "error while reading from new backing file")
 	}
 	for at := int64(0); at < n; at += rebaseGrain {
 		end := min(at+rebaseGrain, n)
@@ -160,10 +163,14 @@ func (r *rebaser) keep(off, n int64) error {
 			_, err = r.top.WriteAt(before[at:end], off+at)
 		}
 		if err != nil {
-			return err
+			return rebaseFailure(off+at, "Error while writing to COW image", err)
 		}
 	}
 	return nil
+}
+
+func rebaseFailure(off int64, text string, err error) error {
+	return &blockdev.Error{Op: "rebase", Offset: off, Text: text, Err: err}
 }
 
 // bothEmpty tells if neither backing node has anything at a range.

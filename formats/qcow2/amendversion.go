@@ -216,14 +216,14 @@ func (im *Image) expandTable(t *table, i1 int64, active bool) error {
 // tables refer to.
 func (im *Image) expandEntry(e l2Entry, users, l2, index, guest int64) (uint64, error) {
 	old := im.hostClusters(e)
+	if err := im.checkDataOffset(e, l2, index, guest); err != nil {
+		return 0, im.judgeLocked(err)
+	}
 	if !im.hasBacking() {
 		im.release(old.first, old.count, users, discardOther)
 		return 0, nil
 	}
 	if old.count > 0 {
-		if err := im.checkDataOffset(e, clusterZeroAllocated, l2, index, blockdev.NoOffset); err != nil {
-			return 0, err
-		}
 		n, err := im.refcount(old.first)
 		if err != nil {
 			return 0, err

@@ -75,10 +75,20 @@ func (im *Image) judgeLocked(err error) error {
 // it is. The user is told once. mu is held.
 func (im *Image) markCorrupt(off int64, format string, args ...any) error {
 	what := fmt.Sprintf(format, args...)
-	if !im.writable.Load() {
-		im.signal(notMarkedText(what))
-		return im.corrupt("write", off, "%s", what)
+	text := notMarkedText(what)
+	if im.writable.Load() {
+		text = im.mark(what)
+	} else {
+		im.signal(text)
 	}
+	if im.told() {
+		text = "Input/output error"
+	}
+	return blockdev.ErrorAt(blockdev.ErrCorrupt, "write", im.name, off, "%s", text)
+}
+
+// mark does markCorrupt's work on an image that is writable, and returns what it tells.
+func (im *Image) mark(what string) string {
 	if im.v3() {
 		// That it is corrupt is reported in any case.
 		_ = im.setFeatures(offIncompatible, &im.hdr.incompatible, im.hdr.incompatible|incompatCorrupt)
@@ -86,11 +96,9 @@ func (im *Image) markCorrupt(off int64, format string, args ...any) error {
 	im.corrupted.Store(true)
 	im.writable.Store(false)
 	text := "qcow2: Marking image as corrupt: " + what + "; further corruption events will be suppressed"
-	im.signal(text)
-	if im.told() {
-		text = "Input/output error"
-	}
-	return blockdev.ErrorAt(blockdev.ErrCorrupt, "write", im.name, off, "%s", text)
+	im.tell(text)
+	im.signaled.Store(true)
+	return text
 }
 
 // markOverlap is markCorrupt for a write that would hit metadata.
@@ -98,10 +106,17 @@ func (im *Image) markOverlap(off int64, what string) error {
 	return im.markCorrupt(off, "Preventing invalid write on metadata (overlaps with %s)", what)
 }
 
-// signal tells the user about damage, once.
-func (im *Image) signal(text string) {
-	if im.notify != nil && !im.signaled.Swap(true) {
+// tell tells the user.
+func (im *Image) tell(text string) {
+	if im.notify != nil {
 		im.notify(text + "\n")
+	}
+}
+
+// signal tells the user about damage for which the image is not marked, once.
+func (im *Image) signal(text string) {
+	if !im.signaled.Swap(true) {
+		im.tell(text)
 	}
 }
 
@@ -127,11 +142,7 @@ func (im *Image) readFailure(err error) string {
 func (im *Image) repairDirty() error {
 	c := &checker{im: im, ctx: context.Background(), references: newReferences(), options: blockdev.CheckOptions{
 		RepairLeaks: true, RepairErrors: true,
-		Report: func(f blockdev.Finding) {
-			if im.notify != nil {
-				im.notify(f.Text + "\n")
-			}
-		},
+		Report: func(f blockdev.Finding) { im.tell(f.Text) },
 	}}
 	const failed = "Could not repair dirty image"
 	if err := c.run(); err != nil {

@@ -123,6 +123,11 @@ func (im *Image) stored(e l2Entry) bool {
 	return !e.compressed() && (e.desc&entryOffset != 0 || im.external && e.owned())
 }
 
+// aligned tells if the storage of an entry, if it has plain one, begins with a cluster.
+func (im *Image) aligned(e l2Entry) bool {
+	return !im.stored(e) || e.desc&entryOffset&uint64(im.clusterSize-1) == 0
+}
+
 // kind tells how subcluster s of an entry is stored.
 func (im *Image) kind(e l2Entry, s int) clusterKind {
 	if e.compressed() {

@@ -43,7 +43,7 @@ func (im *Image) lookup(l1 []uint64, off, n int64) (mapping, error) {
 		m.len = min(im.clusterSize-in, n)
 		return m, nil
 	case m.kind.stored():
-		if err := im.checkDataOffset(e, m.kind, t.off, first, off); err != nil {
+		if err := im.checkDataOffset(e, t.off, first, off); err != nil {
 			return mapping{}, err
 		}
 		m.host = int64(e.desc&entryOffset) + in
@@ -103,20 +103,23 @@ func (im *Image) l2Table(l1Entry uint64, index int64) (*table, error) {
 
 // checkDataOffset checks the storage of the guest cluster at guest, entry index of the L2
 // table at l2.
-func (im *Image) checkDataOffset(e l2Entry, k clusterKind, l2, index, guest int64) error {
+func (im *Image) checkDataOffset(e l2Entry, l2, index, guest int64) error {
 	host := int64(e.desc & entryOffset)
-	if host&(im.clusterSize-1) != 0 {
-		what := "Cluster allocation"
-		if k == clusterZeroAllocated {
-			what = "Preallocated zero cluster"
-		}
-		return im.badEntry("map", l2+index<<im.entryShift, "%s offset %s unaligned (L2 offset: %s, L2 index: %s)", what, cHex(host), cHex(l2), cHex(index))
+	if !im.aligned(e) {
+		return im.unaligned(e, l2, index)
 	}
 	if start := guest &^ (im.clusterSize - 1); im.external && host != start {
 		return im.badEntry("map", l2+index<<im.entryShift,
 			"External data file host cluster offset %s does not match guest cluster offset: %s, L2 index: %s)", cHex(host), cHex(start), cHex(index))
 	}
 	return nil
+}
+
+// unaligned is the error for an entry, of the L2 table at l2, whose storage does not begin with
+// a cluster.
+func (im *Image) unaligned(e l2Entry, l2, index int64) error {
+	return im.badEntry("map", l2+index<<im.entryShift, "Cluster allocation offset %s unaligned (L2 offset: %s, L2 index: %s)",
+		cHex(int64(e.desc&entryOffset)), cHex(l2), cHex(index))
 }
 
 // Map says where the guest bytes at off live.

@@ -123,7 +123,7 @@ func (l layout) data(ctx context.Context, source blockdev.Node) (int64, error) {
 		}
 		st, err := blockdev.BlockStatus(source, off, size-off, nil)
 		if err != nil {
-			return 0, err
+			return 0, blockdev.Because("Unable to get block status", err)
 		}
 		end := off + st.Len
 		if st.Kind == blockdev.ExtentData || st.Kind == blockdev.ExtentOpaque {

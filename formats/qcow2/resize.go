@@ -57,7 +57,7 @@ func (im *Image) resize(size int64) error {
 		}
 		if need := im.l1Needed(size); need > int64(len(im.l1.entries)) {
 			if err := im.growL1(need); err != nil {
-				return err
+				return blockdev.Because("Failed to grow the L1 table", err)
 			}
 		}
 		if err := im.zeroNewSpace(old, size); err != nil {
@@ -258,7 +258,7 @@ func (im *Image) dropBeyond(off int64, reason discardReason) error {
 		if e == 0 {
 			continue
 		}
-		im.dropReferences([]uint64{e}, reason)
+		_ = im.dropReferences([]uint64{e}, reason) // leaked where that fails
 		im.setL1(i, 0)
 	}
 	return nil

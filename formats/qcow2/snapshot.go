@@ -1,6 +1,7 @@
 package qcow2
 
 import (
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -78,7 +79,7 @@ func (im *Image) createSnapshot(s *snapshot) error {
 	}
 	run, err := im.allocate("", im.clustersFor(int64(len(l1))*8), true)
 	if err != nil {
-		im.dropReferences(l1, discardOther)
+		_ = im.dropReferences(l1, discardOther) // the first error counts
 		return err
 	}
 	s.l1Offset, s.l1Size = run.first<<im.clusterBits, uint32(len(l1))
@@ -93,7 +94,7 @@ func (im *Image) createSnapshot(s *snapshot) error {
 	}
 	if err != nil {
 		im.giveBack(run)
-		im.dropReferences(l1, discardOther)
+		_ = im.dropReferences(l1, discardOther) // the first error counts
 		return err
 	}
 	return im.dropBeyond(im.vmStateBase(im.Size()), discardOther)
@@ -136,10 +137,11 @@ func (im *Image) applySnapshot(s *snapshot) error {
 	}
 	old := im.l1.entries
 	if err := im.replaceL1(l1, s.diskSize); err != nil {
-		im.dropReferences(l1, discardOther)
+		_ = im.dropReferences(l1, discardOther) // the first error counts
 		return err
 	}
-	im.dropReferences(old, discardOther)
+	// What it cannot drop is leaked: the snapshot is in force.
+	_ = im.dropReferences(old, discardOther)
 	return nil
 }
 
@@ -149,7 +151,8 @@ func (im *Image) DeleteSnapshot(id string) error {
 	if err := im.checkWritable("snapshot"); err != nil {
 		return err
 	}
-	return im.exclusive(func() error {
+	gone := false
+	err := im.exclusive(func() error {
 		s, err := im.findSnapshot(id)
 		if err != nil {
 			return err
@@ -158,14 +161,18 @@ func (im *Image) DeleteSnapshot(id string) error {
 			return blockdev.Errorf(blockdev.ErrInUse, "snapshot", im.name, "Snapshot '%s' is in use", s.name)
 		}
 		unsettled, err := im.changeSharing(func() error { return im.deleteSnapshot(s) })
-		if err != nil || unsettled == nil {
-			return err
+		gone = !slices.Contains(im.snaps, s)
+		if err == nil && unsettled != nil {
+			_, words := blockdev.SystemError(unsettled)
+			im.tell("qcow2_free_clusters failed: " + words)
+			return unsettled
 		}
-		if _, words := blockdev.SystemError(unsettled); im.notify != nil {
-			im.notify("qcow2_free_clusters failed: " + words + "\n")
-		}
-		return blockdev.Because("Failed to free the cluster and L1 table", unsettled)
+		return err
 	})
+	if err != nil && gone {
+		return blockdev.Because("Failed to free the cluster and L1 table", err)
+	}
+	return err
 }
 
 func (im *Image) deleteSnapshot(s *snapshot) error {
@@ -182,9 +189,9 @@ func (im *Image) deleteSnapshot(s *snapshot) error {
 	if err := im.writeSnapshotTable(rest); err != nil {
 		return err
 	}
-	im.dropReferences(l1, discardSnapshot)
+	err = im.dropReferences(l1, discardSnapshot)
 	im.release(s.l1Offset>>im.clusterBits, im.clustersFor(int64(s.l1Size)*8), 1, discardSnapshot)
-	return nil
+	return err
 }
 
 // changeSharing runs a change of who refers to what, then sets the copied flags right.
@@ -231,7 +238,11 @@ func (im *Image) settle() error {
 func (im *Image) eachReference(l1 []uint64, f func(run clusterRun) error, done func() error) error {
 	return im.walkTables(l1, func(t *table, _ int64) error {
 		for j := int64(0); j < 1<<im.l2Bits; j++ {
-			if r := im.hostClusters(im.entry(t, j)); r.count > 0 {
+			e := im.entry(t, j)
+			if !im.aligned(e) {
+				return im.unaligned(e, t.off, j)
+			}
+			if r := im.hostClusters(e); r.count > 0 {
 				if err := f(r); err != nil {
 					return err
 				}
@@ -305,21 +316,26 @@ func (im *Image) addReferences(l1 []uint64, delta int64) error {
 	return err
 }
 
-// dropReferences releases all that an L1 table refers to. What cannot be read is leaked.
-func (im *Image) dropReferences(l1 []uint64, reason discardReason) {
+// dropReferences releases all that an L1 table refers to. What cannot be read, and what bad
+// entries refer to, is leaked, and the first error returned.
+func (im *Image) dropReferences(l1 []uint64, reason discardReason) (first error) {
 	if !im.plausibleL1(l1) {
-		return
+		return im.implausibleL1()
 	}
 	for i, e := range l1 {
 		if e&entryOffset == 0 {
 			continue
 		}
-		_ = im.eachReference(l1[i:i+1], func(r clusterRun) error {
+		err := im.eachReference(l1[i:i+1], func(r clusterRun) error {
 			im.release(r.first, r.count, 1, reason)
 			return nil
 		}, nil)
+		if first == nil {
+			first = err
+		}
 		im.l2Cache.trim()
 	}
+	return first
 }
 
 // makeRoom keeps the caches within bounds during a walk. commitMu and mu are held.

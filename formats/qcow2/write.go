@@ -1,6 +1,8 @@
 package qcow2
 
 import (
+	"fmt"
+
 	"github.com/qmon/qmon/blockdev"
 )
 
@@ -351,8 +353,13 @@ func (im *Image) link(a allocation) error {
 	return nil
 }
 
-// releaseEntry releases the host clusters of an L2 entry.
+// releaseEntry releases the host clusters of an L2 entry. Those of a bad one may be somebody
+// else's and stay.
 func (im *Image) releaseEntry(e l2Entry, reason discardReason) {
+	if !im.aligned(e) {
+		im.signal(notMarkedText(fmt.Sprintf("Cannot free unaligned cluster %#x", e.desc&entryOffset)))
+		return
+	}
 	if r := im.hostClusters(e); r.count > 0 {
 		im.release(r.first, r.count, 1, reason)
 	}

@@ -1,6 +1,7 @@
 package img
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/qmon/qmon/img"
@@ -39,16 +40,16 @@ func runMap(t *tool, args []string) (int, error) {
 		return statusOK, nil
 	}
 	m, err := img.Map(t.ctx, o)
-	if err != nil {
+	switch {
+	case m == nil || err != nil && asJSON:
 		return statusFailed, err
-	}
-	if asJSON {
+	case asJSON:
 		fmt.Fprint(t.stdout, m.JSON())
 		return statusOK, nil
 	}
-	text, err := m.Text()
+	text, terr := m.Text()
 	fmt.Fprint(t.stdout, text)
-	return statusOK, err
+	return statusOK, errors.Join(err, terr)
 }
 
 // sizeVar is an option that is a size; what says in messages what it is for.
