@@ -160,6 +160,33 @@ func TestGrowingDoesNotShowTheBackingFile(t *testing.T) {
 	}
 }
 
+// TestCommitPastAShortImage: what lies between the images hides the rest of the base where it
+// ends, and the base has zeroes there after a commit into it.
+func TestCommitPastAShortImage(t *testing.T) {
+	images(t)
+	if err := os.WriteFile("r.img", bytes.Repeat([]byte{0xbb}, 4<<20), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var g blockdev.Graph
+	d := openDrive(t, &g, "top.qcow2")
+	if err := d.Resize(3 << 20); err != nil {
+		t.Fatal(err)
+	}
+	top := d.Medium()
+	want := make([]byte, 3<<20)
+	if _, err := top.Node.ReadAt(want, 0); err != nil || want[0] != 0xbb || want[2<<20] != 0 {
+		t.Fatalf("before: %x, %x, %v", want[0], want[2<<20], err)
+	}
+	base := top.Backing().Backing()
+	if err := top.Commit(t.Context(), blockdev.CommitOptions{Base: base}); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, len(want))
+	if _, err := base.Node.ReadAt(got, 0); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("the base is not what the disk was: %v", err)
+	}
+}
+
 // TestCommitThatFailsLosesNothing fails each request to the backing file in turn.
 func TestCommitThatFailsLosesNothing(t *testing.T) {
 	for nth := 1; ; nth++ {

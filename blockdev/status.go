@@ -11,7 +11,9 @@ type Status struct {
 }
 
 // BlockStatus resolves up to length bytes at off through the chain below n, stopping at
-// the node base (nil: to the end of the chain). Ranges in no node are ExtentUnallocated.
+// the node base (nil: to the end of the chain). Ranges in no node are ExtentUnallocated;
+// but where a node above base ends early, that hides what base has, and the range is
+// ExtentZero.
 func BlockStatus(n Node, off, length int64, base Node) (Status, error) {
 	first, err := statusOf(n, off, length, base)
 	for err == nil && first.Len < length {
@@ -56,6 +58,9 @@ func statusOf(n Node, off, length int64, base Node) (Status, error) {
 			return s, nil
 		}
 		room := below.Size() - off
+		if room <= 0 && base != nil {
+			return Status{Extent: Extent{Kind: ExtentZero, Len: e.Len}, Depth: depth + 1, Owner: below}, nil
+		}
 		if room <= 0 {
 			return s, nil
 		}
