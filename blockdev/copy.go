@@ -65,7 +65,10 @@ func Copy(ctx context.Context, dst, src Node, o CopyOptions) error {
 	c.turn = newTurnstile(ctx)
 	c.pace = pace{limit: o.RateLimit, start: time.Now()}
 	if o.Salvage != nil {
-		return c.plan(ctx, func(p copyPiece) error { return c.workOn(ctx, p) })
+		group.Go(func() error {
+			return c.plan(ctx, func(p copyPiece) error { return c.workOn(ctx, p) })
+		})
+		return group.Wait()
 	}
 	pieces := make(chan copyPiece)
 	group.Go(func() error {

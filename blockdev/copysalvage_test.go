@@ -2,13 +2,32 @@ package blockdev_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"slices"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/blockdev/blocktest"
 )
+
+// foreignContext is a context of a kind that package context does not know, so that each
+// context made from it has a goroutine that watches it.
+type foreignContext struct{ context.Context }
+
+func (foreignContext) Done() <-chan struct{} { return make(chan struct{}) }
+func (foreignContext) Value(any) any         { return nil }
+
+func TestSalvageLeavesNothingBehind(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	src, dst := blocktest.NewMemory(make([]byte, 4096)), blocktest.NewMemory(make([]byte, 4096))
+	if err := blockdev.Copy(foreignContext{t.Context()}, dst, src, blockdev.CopyOptions{Salvage: func(error) {}}); err != nil {
+		t.Fatal(err)
+	}
+	goleak.VerifyNone(t, before)
+}
 
 func TestSalvageGivesUpSectors(t *testing.T) {
 	content := bytes.Repeat([]byte{42}, 1<<20)
