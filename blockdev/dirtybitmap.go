@@ -184,14 +184,15 @@ func (p *dirtyPage) change(from, to int64, on bool) int64 {
 }
 
 // Status tells if the byte at off is dirty, and how many of the n bytes from there on are
-// the same. The range lies in the disk, and n is positive.
+// the same. n is positive. What is behind the end of the disk, which may have become smaller
+// since the caller looked, is clean.
 func (d *DirtyBitmap) Status(off, n int64) (dirty bool, length int64) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	return d.status(off, n)
-}
-
-func (d *DirtyBitmap) status(off, n int64) (dirty bool, length int64) {
+	if off >= d.size {
+		return false, n
+	}
+	n = min(n, d.size-off)
 	first, end := off>>d.shift, d.granules(off+n)
 	if page := d.pages[first/dirtyPageBits]; page != nil {
 		dirty = page[first%dirtyPageBits/64]>>(first%64)&1 != 0
@@ -234,14 +235,14 @@ func (d *DirtyBitmap) Merge(from *DirtyBitmap) error {
 	if d == from {
 		return nil
 	}
-	if size, other := d.Size(), from.Size(); size != other {
+	size := d.Size()
+	if other := from.Size(); size != other {
 		return Errorf(ErrInvalid, "bitmap", "",
 			"Bitmaps are of different sizes (destination size is %d, source size is %d) and can't be merged", size, other)
 	}
-	from.mu.RLock()
-	defer from.mu.RUnlock()
-	for off := int64(0); off < from.size; {
-		dirty, n := from.status(off, from.size-off)
+	// Only one is locked at a time: somebody may merge the other way round.
+	for off := int64(0); off < size; {
+		dirty, n := from.Status(off, size-off)
 		if dirty {
 			d.Set(off, n)
 		}

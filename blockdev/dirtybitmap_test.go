@@ -1,7 +1,9 @@
 package blockdev_test
 
 import (
+	"sync"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -93,5 +95,57 @@ func compareWithModel(t *rapid.T, d *blockdev.DirtyBitmap, model []bool, size, g
 		if g >= len(got) || got[g] != dirty {
 			t.Fatalf("granule %d is not %t", g, dirty)
 		}
+	}
+}
+
+// TestDirtyBitmapBehindTheEnd: a reader may not know yet that the disk has become smaller.
+func TestDirtyBitmapBehindTheEnd(t *testing.T) {
+	d, err := blockdev.NewDirtyBitmap(1<<30, 512)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Set(0, 1<<30)
+	if err := d.Resize(4096); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		off, n int64
+		dirty  bool
+		length int64
+	}{{0, 1 << 30, true, 4096}, {4096, 512, false, 512}, {1<<30 - 512, 512, false, 512}} {
+		if dirty, n := d.Status(c.off, c.n); dirty != c.dirty || n != c.length {
+			t.Errorf("at %d: dirty %t for %d bytes, not %t for %d", c.off, dirty, n, c.dirty, c.length)
+		}
+	}
+}
+
+// TestDirtyBitmapsMergeBothWays merges two bitmaps into each other at once.
+func TestDirtyBitmapsMergeBothWays(t *testing.T) {
+	a, aerr := blockdev.NewDirtyBitmap(1<<20, 512)
+	b, berr := blockdev.NewDirtyBitmap(1<<20, 512)
+	if aerr != nil || berr != nil {
+		t.Fatal(aerr, berr)
+	}
+	a.Set(0, 1)
+	b.Set(4096, 1)
+	merge := func(to, from *blockdev.DirtyBitmap) {
+		for range 20000 {
+			if err := to.Merge(from); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { merge(a, b) })
+	wg.Go(func() { merge(b, a) })
+	done := make(chan struct{})
+	go func() { wg.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(time.Minute):
+		t.Fatal("they wait for each other")
+	}
+	if a.Dirty() != 1024 || b.Dirty() != 1024 {
+		t.Errorf("%d and %d bytes are dirty", a.Dirty(), b.Dirty())
 	}
 }
