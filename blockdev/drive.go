@@ -107,7 +107,8 @@ func (d *Drive) Insert(v *Vertex) error {
 
 // ReplaceMedium swaps the medium without the guest noticing: what commit, snapshots and
 // the overlay of -snapshot need. Requests in flight finish first. It takes over the
-// reference to v and drops the drive's to the old medium.
+// reference to v and drops the drive's to the old medium; an empty drive gives ErrNoMedium
+// and takes nothing over.
 func (d *Drive) ReplaceMedium(v *Vertex) error {
 	d.change.Lock()
 	defer d.change.Unlock()
@@ -122,6 +123,7 @@ func (d *Drive) ReplaceMedium(v *Vertex) error {
 	if old == nil {
 		return noMedium("replace", d.config.Name)
 	}
+	d.watchHost(v)
 	return old.Unref()
 }
 

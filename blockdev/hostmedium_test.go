@@ -95,6 +95,38 @@ func TestHostMedium(t *testing.T) {
 	}
 }
 
+// TestHostMediumOfALoadedMachine: the host's drive is watched also if it has come into the
+// machine's in another way than through the tray.
+func TestHostMediumOfALoadedMachine(t *testing.T) {
+	for what, put := range map[string]func(d *blockdev.Drive, v *blockdev.Vertex) error{
+		"exchanged": func(d *blockdev.Drive, v *blockdev.Vertex) error {
+			return d.Exchange(blockdev.Content{Medium: v}).Medium.Unref()
+		},
+		"replaced": (*blockdev.Drive).ReplaceMedium,
+	} {
+		d := driveOver(t, blocktest.NewMemory(nil), blockdev.DriveConfig{Name: "cd0", Removable: true, Tray: true})
+		cd := &hostCD{Memory: blocktest.NewMemory(make([]byte, 4096)), present: true}
+		g := &blockdev.Graph{}
+		v, err := g.Add(cd, "", blockdev.Mode{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		heard := &events{}
+		if err := errors.Join(d.Attach("cd", heard), put(d, v)); err != nil {
+			t.Fatal(err)
+		}
+		if cd.changed == nil {
+			t.Errorf("%s: nobody watches the host's drive", what)
+			continue
+		}
+		cd.put(false)
+		if !slices.Equal(heard.heard, []string{"out"}) {
+			t.Errorf("%s: the device heard %v", what, heard.heard)
+		}
+		closeDrive(t, d)
+	}
+}
+
 // TestDiskWarning: a whole disk of the host is dangerous to write to, nothing else.
 func TestDiskWarning(t *testing.T) {
 	for _, c := range []struct {

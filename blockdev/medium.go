@@ -138,6 +138,7 @@ func (d *Drive) Exchange(c Content) Content {
 	defer d.change.Unlock()
 	resume := d.Drain()
 	defer resume()
+	d.watchHost(c.Medium)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	old := Content{d.medium, d.trayOpen, d.locked, d.changes}
