@@ -24,7 +24,14 @@ func (im *Image) Check(ctx context.Context, o blockdev.CheckOptions) (blockdev.C
 		if err := c.checkTable(ctx); err != nil {
 			return err
 		}
-		return c.checkEnd(ctx)
+		if err := c.checkEnd(); err != nil || !o.RepairErrors && !o.RepairLeaks {
+			return err
+		}
+		end, err := im.end(ctx)
+		if err == nil {
+			im.SetEnd(end, nil)
+		}
+		return err
 	})
 	return c.result, err
 }
@@ -105,7 +112,7 @@ func (c *checker) checkTable(ctx context.Context) error {
 }
 
 // checkEnd looks for what is behind the last cluster.
-func (c *checker) checkEnd(ctx context.Context) error {
+func (c *checker) checkEnd() error {
 	im := c.im
 	size := (im.file.Size() + sectorSize - 1) / sectorSize * sectorSize
 	leaked := size - c.result.ImageEndOffset
@@ -122,9 +129,5 @@ func (c *checker) checkEnd(ctx context.Context) error {
 		return err
 	}
 	c.result.LeaksFixed = clusters
-	end, err := im.end(ctx)
-	if err == nil {
-		im.SetEnd(end, nil)
-	}
-	return err
+	return nil
 }

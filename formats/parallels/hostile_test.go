@@ -116,6 +116,46 @@ func TestRepair(t *testing.T) {
 	formattest.CheckLike(t, "parallels", file.Bytes(), nil)
 }
 
+// TestClustersOutsideTheFile: a cluster that is not in the file keeps its place, and what does
+// not fit behind it is refused.
+func TestClustersOutsideTheFile(t *testing.T) {
+	for name, c := range map[string]struct {
+		damage []func([]byte)
+		want   error
+	}{
+		"near":                   {[]func([]byte){set32(headerBytes, 3)}, nil},
+		"the last that there is": {[]func([]byte){func(b []byte) { copy(b, magicSectors) }, set32(headerBytes, 0xffffffff)}, blockdev.ErrNoSpace},
+	} {
+		b := newImage(t)
+		set64(headerBytes+8, 0)(b) // clusters 2 and 3, the last in the file
+		b = b[:len(b)-128<<10]
+		for _, do := range c.damage {
+			do(b)
+		}
+		file := blocktest.NewMemory(b)
+		im, err := Open(context.Background(), blockdev.OpenRequest{File: file, Mode: blockdev.Mode{Writable: true}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		size := file.Size()
+		for cluster := range int64(2) {
+			if _, err := im.WriteAt([]byte("new"), (2+cluster)*64<<10); !errors.Is(err, c.want) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if c.want != nil && file.Size() != size {
+			t.Errorf("%s: the file has %d bytes, and had %d", name, file.Size(), size)
+		}
+		got := make([]byte, 3)
+		if _, err := im.ReadAt(got, 0); err != nil || !blockdev.IsZero(got) {
+			t.Errorf("%s: cluster 0 has %q, %v", name, got, err)
+		}
+		if err := im.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestImagesWithExtensionsAreOnlyRead(t *testing.T) {
 	b := newImage(t)
 	set64(offExtension, 128)(b)

@@ -3,6 +3,7 @@ package parallels
 import (
 	"context"
 	"encoding/binary"
+	"math"
 
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/formats/internal/bat"
@@ -57,7 +58,7 @@ func Open(ctx context.Context, r blockdev.OpenRequest) (*Image, error) {
 	}
 	c := bat.Config{
 		Name: r.Filename, File: r.File, Mode: r.Mode, Size: h.size, BlockSize: h.clusterSize,
-		Base: im.base(), Align: h.clusterSize, End: h.data, Table: im.table,
+		Base: im.base(), Align: h.clusterSize, End: h.data, Limit: h.limit(), Table: im.table,
 		Hooks: bat.Hooks{Begin: im.begin, Finish: func() error { return im.setInUse(notInUse) }},
 	}
 	if r.Mode.Writable {
@@ -153,12 +154,18 @@ func (im *Image) encode(b bat.Block) uint64 {
 	return 0
 }
 
-// end is where the last cluster ends.
+// limit is what entries of 32 bits reach.
+func (h *header) limit() int64 {
+	return min(math.MaxUint32*h.unit, blockdev.MaxSize-h.clusterSize) + h.clusterSize
+}
+
+// end is where the last cluster ends. One that is not in the file counts, as in QEMU: a new
+// one in its place would be two parts of the disk at once.
 func (im *Image) end(ctx context.Context) (int64, error) {
 	end := im.header.data
 	err := im.table.Scan(ctx, im.file, func(_ int64, e uint64) error {
-		if e != 0 && e <= uint64(im.file.Size()/im.header.unit) {
-			end = max(end, int64(e)*im.header.unit+im.header.clusterSize)
+		if b, err := im.decode(e); err == nil && b.Kind == bat.Data {
+			end = max(end, b.Host+im.header.clusterSize)
 		}
 		return nil
 	})

@@ -63,7 +63,7 @@ func Open(ctx context.Context, r blockdev.OpenRequest) (blockdev.Node, error) {
 	}
 	c := bat.Config{
 		Name: r.Filename, File: r.File, Mode: r.Mode, Size: h.size,
-		BlockSize: blockSize, Base: h.data, Align: blockSize, End: h.data, Zeroes: true, Fixed: h.kind == imageStatic,
+		BlockSize: blockSize, Base: h.data, Align: blockSize, End: h.data, Limit: h.data + h.blocks*blockSize, Zeroes: true, Fixed: h.kind == imageStatic,
 		Table: im.table, Hooks: bat.Hooks{
 			Begin: im.touch, Overwrite: func(int64) error { return im.touch() }, Grow: im.count, IsParent: im.isParent,
 		},
@@ -148,11 +148,7 @@ func (im *Image) lastChange() uuid {
 // count notes in the header how many blocks there are.
 func (im *Image) count(end int64) error {
 	var b [4]byte
-	used := (end - im.header.data) / blockSize
-	if used > im.header.blocks {
-		return blockdev.Errorf(blockdev.ErrNoSpace, "write", im.name, "no block is left of %d", im.header.blocks)
-	}
-	binary.LittleEndian.PutUint32(b[:], uint32(used))
+	binary.LittleEndian.PutUint32(b[:], uint32((end-im.header.data)/blockSize))
 	_, err := im.file.WriteAt(b[:], offAllocated)
 	return err
 }

@@ -132,7 +132,7 @@ func openDynamic(ctx context.Context, r blockdev.OpenRequest, f *footer, size in
 	im.Image = bat.New(bat.Config{
 		Name: r.Filename, File: r.File, Mode: r.Mode, Size: size,
 		BlockSize: h.blockSize, Prefix: h.bitmapBytes(), Align: sectorSize,
-		End: end, Trailer: footerBytes, Zeroes: true, Table: im.table,
+		End: end, Limit: maxFile, Trailer: footerBytes, Zeroes: true, Table: im.table,
 		Hooks: bat.Hooks{Prefix: fillBitmap, Overwrite: im.markBlock, Grow: im.moveFooter, IsParent: im.isParent},
 	})
 	return im, nil
@@ -205,9 +205,6 @@ func (im *Image) markBlock(host int64) error {
 
 // moveFooter writes the footer behind the last block.
 func (im *Image) moveFooter(end int64) error {
-	if end > maxFile {
-		return blockdev.Errorf(blockdev.ErrNoSpace, "write", im.name, "the file cannot become larger than %d bytes", int64(maxFile))
-	}
 	_, err := im.file.WriteAt(im.footer.raw[:], end)
 	return err
 }

@@ -24,6 +24,9 @@ type Config struct {
 	// End of the last block, bytes: what is behind may be used. Where the file is longer,
 	// it may hold anything.
 	End int64
+	// Limit is where the last block must end, bytes, for its entry to have room for its
+	// place; 0 is [blockdev.MaxSize].
+	Limit int64
 	// Holes before End that no entry refers to, and that new blocks may use.
 	Holes []Hole
 	// Trailer is how many bytes the format keeps behind the last block.
@@ -101,6 +104,9 @@ var (
 // New makes an image of what a format has read. The format has checked that the numbers
 // in c are sound.
 func New(c Config) *Image {
+	if c.Limit == 0 {
+		c.Limit = blockdev.MaxSize
+	}
 	im := &Image{c: c, busy: rangelock.New(), end: c.End, fresh: max(c.File.Size(), c.End)}
 	im.tables = tables{Table: &im.c.Table, cache: cache{file: c.File, pieces: map[int64]*piece{}, raise: im.raise}}
 	im.holes = c.Holes

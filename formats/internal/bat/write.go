@@ -214,8 +214,8 @@ func (im *Image) extend(n int64) (host, fresh int64, err error) {
 
 // extendTo moves the end, and makes the file that long. mu is held.
 func (im *Image) extendTo(end int64) (fresh int64, err error) {
-	if end > blockdev.MaxSize {
-		return 0, blockdev.Errorf(blockdev.ErrNoSpace, "write", im.c.Name, "the file cannot become larger than %d bytes", int64(blockdev.MaxSize))
+	if end > im.c.Limit {
+		return 0, blockdev.Errorf(blockdev.ErrNoSpace, "write", im.c.Name, "the blocks of this image cannot end behind %d bytes", im.c.Limit)
 	}
 	if im.c.File.Size() < end {
 		err := blockdev.Resize(im.c.File, end, blockdev.ResizeOptions{})
