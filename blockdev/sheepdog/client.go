@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/qmon/qmon/blockdev"
@@ -20,14 +21,26 @@ const (
 	// gateway; the pause doubles each time.
 	firstPause = 50 * time.Millisecond
 	lastPause  = 2 * time.Second
+	// maxDial is how long one gateway has to take a connection: one whose host is down
+	// does not say so, and others wait to be tried.
+	maxDial = 10 * time.Second
 )
 
 // gateway is an address at which a daemon listens.
 type gateway struct{ network, address string }
 
-// client carries out requests, whichever connection they take. When one is lost, it
-// connects to the same gateway or the next and sends again what was not answered, until a
-// deadline has passed.
+// dial connects, and leaves time for as many others.
+func (g gateway) dial(ctx context.Context, others int) (net.Conn, error) {
+	d := net.Dialer{Timeout: maxDial}
+	if end, ok := ctx.Deadline(); ok {
+		d.Timeout = min(d.Timeout, time.Until(end)/time.Duration(1+others))
+	}
+	return d.DialContext(ctx, g.network, g.address)
+}
+
+// client carries out requests, whichever connection they take. When one is lost, or its
+// daemon serves no longer, it connects to the next gateway, last to the same, and sends
+// again what was not answered, until a deadline has passed.
 //
 // A request of which the answer was lost may have been carried out. Doing it again does no
 // harm for reads, writes, table entries and removals. Neither does it for creating an
@@ -43,6 +56,9 @@ type client struct {
 
 	quit context.Context // done when the disk is closed
 	stop context.CancelFunc
+
+	served atomic.Bool // set once a daemon has served a request
+	held   heldLock
 
 	mu    sync.Mutex // held while a connection is made
 	conn  *conn
@@ -75,6 +91,7 @@ func (c *client) close() {
 }
 
 // connection is the present connection, or a new one to the first gateway that answers.
+// The gateway of a lost one comes last: if it hangs, it still takes connections.
 func (c *client) connection(ctx context.Context) (*conn, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -85,6 +102,7 @@ func (c *client) connection(ctx context.Context) (*conn, error) {
 		if err := c.conn.reason(); err == nil || !errors.Is(err, errLost) {
 			return c.conn, err // a server that broke the protocol is not trusted again
 		}
+		c.first = (c.first + 1) % len(c.gateways)
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
@@ -93,16 +111,14 @@ func (c *client) connection(ctx context.Context) (*conn, error) {
 	for i := range c.gateways {
 		k := (c.first + i) % len(c.gateways)
 		g := c.gateways[k]
-		var d net.Dialer
-		n, err := d.DialContext(ctx, g.network, g.address)
+		n, err := g.dial(ctx, len(c.gateways)-1-i)
 		if err == nil {
 			c.first, c.conn = k, newConn(n, c.timeout)
 			return c.conn, nil
 		}
-		last = &blockdev.Error{Op: "connect", File: c.file, Offset: blockdev.NoOffset,
-			Text: "Failed to connect to '" + g.address + "'", Err: systemError(err)}
+		last = lost("Failed to connect to '"+g.address+"'", systemError(err))
 	}
-	return nil, &transportError{last}
+	return nil, last
 }
 
 // outcome is how a request went.
@@ -120,7 +136,7 @@ func (c *client) do(req p.Request, out, in []byte) (outcome, error) {
 	var deadline time.Time // set by the first failure
 	pause := firstPause
 	var o outcome
-	for {
+	for tries := 1; ; tries++ {
 		wait := c.timeout
 		if !deadline.IsZero() {
 			wait = min(wait, time.Until(deadline))
@@ -128,6 +144,9 @@ func (c *client) do(req p.Request, out, in []byte) (outcome, error) {
 		var err error
 		if o.Response, err = c.attempt(req, out, in, wait); err == nil || !errors.Is(err, errLost) {
 			return o, err
+		}
+		if o.Result.NotServing() && tries >= len(c.gateways) && !c.served.Load() {
+			return o, err // a cluster that is down from the start is not waited for
 		}
 		o.resent = true
 		if deadline.IsZero() {
@@ -146,13 +165,27 @@ func (c *client) do(req p.Request, out, in []byte) (outcome, error) {
 	}
 }
 
-// attempt is do that tries once.
+// attempt is do that tries once. A daemon that serves no longer is left like one that is
+// gone.
 func (c *client) attempt(req p.Request, out, in []byte, wait time.Duration) (p.Response, error) {
-	conn, err := c.connection(context.Background())
+	wait = max(wait, 0)
+	ctx, cancel := context.WithTimeout(context.Background(), wait)
+	defer cancel()
+	conn, err := c.connection(ctx)
 	if err != nil {
 		return p.Response{}, err
 	}
-	return conn.roundTrip(req, out, in, max(wait, 0))
+	conn.relock.Do(func() { c.relock(conn, wait) })
+	resp, err := conn.roundTrip(req, out, in, wait)
+	switch {
+	case err != nil:
+	case resp.Result.NotServing():
+		err = lost("", resp.Result)
+		conn.fail(err)
+	default:
+		c.served.Store(true)
+	}
+	return resp, err
 }
 
 // maxResends is how often a request that makes a VDI is sent again. Each time the cluster
@@ -189,108 +222,4 @@ func (c *client) call(req p.Request, out, in []byte) (outcome, error) {
 		err = o.Result.Err()
 	}
 	return o, err
-}
-
-// lookup finds a VDI: the working one, or the snapshot with that tag, or else number. With
-// lock it is locked as well.
-func (c *client) lookup(op p.Opcode, n vdiName) (outcome, error) {
-	req := p.Request{Opcode: op, SnapID: n.snapID}
-	tag := n.tag
-	if n.snapID != 0 {
-		tag = "" // either of the two finds a snapshot, so only one is sent
-	}
-	payload := p.EncodeName(p.EncodeName(make([]byte, 0, p.LookupSize), n.vdi), tag)
-	o, err := c.call(req, payload, nil)
-	if err == nil && op != p.OpDeleteVDI && !o.VID.Valid() {
-		err = protocolError("the Sheepdog server calls VDI '%s' %#x, which is no VDI id", n.vdi, uint32(o.VID))
-	}
-	return o, err
-}
-
-// release unlocks a VDI.
-func (c *client) release(v p.VID) error {
-	_, err := c.call(p.Request{Opcode: p.OpRelease, BaseVID: v}, nil, nil)
-	return err
-}
-
-// readObject fills b from an object.
-func (c *client) readObject(id p.ObjectID, b []byte, off uint32) error {
-	_, err := c.call(p.Request{Opcode: p.OpRead, OID: id, Offset: off}, nil, b)
-	return err
-}
-
-// writeObject writes to an object that exists.
-func (c *client) writeObject(id p.ObjectID, b []byte, off uint32, policy uint8) error {
-	_, err := c.call(p.Request{Opcode: p.OpWrite, OID: id, Offset: off, CopyPolicy: policy}, b, nil)
-	return err
-}
-
-// createObject makes an object of which b is all that is not zero, or, with from, not the
-// same as there.
-func (c *client) createObject(id, from p.ObjectID, b []byte, off uint32, policy uint8) error {
-	req := p.Request{Opcode: p.OpCreateAndWrite, OID: id, Offset: off, CopyPolicy: policy}
-	if from != 0 {
-		req.Flags, req.CowOID = p.FlagCOW, from
-	}
-	_, err := c.call(req, b, nil)
-	return err
-}
-
-// How long, and how often, a client looks if an object is gone that is about to be made.
-const (
-	lastRemovalWait   = 10 * time.Second
-	firstRemovalPause = time.Millisecond
-	lastRemovalPause  = 250 * time.Millisecond
-)
-
-// awaitRemoval returns when an object that no table names is not there. The daemon answers
-// for a cleared table entry first and removes the object later, whatever was made of it in
-// between: made again too early it would vanish, with its data. An object that stays is one
-// that a crash left between making it and naming it, and is made again.
-func (c *client) awaitRemoval(id p.ObjectID) error {
-	pause := firstRemovalPause
-	for end := time.Now().Add(c.removal); time.Now().Before(end); pause = min(2*pause, lastRemovalPause) {
-		err := c.readObject(id, make([]byte, 1), 0)
-		if errors.Is(err, p.NoObject) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		select {
-		case <-time.After(pause):
-		case <-c.quit.Done():
-		}
-	}
-	return nil
-}
-
-// flush asks the daemon to flush, until it says that it has nothing to. Each connection
-// may lead to another daemon and asks again.
-func (c *client) flush() error {
-	conn, err := c.connection(context.Background())
-	if err == nil && conn.flushless() {
-		return nil
-	}
-	o, err := c.do(p.Request{Opcode: p.OpFlush}, nil, nil)
-	if err == nil && o.Result == p.InvalidParams && conn != nil {
-		conn.setFlushless()
-		return nil
-	}
-	if err == nil {
-		err = o.Result.Err()
-	}
-	return err
-}
-
-func (c *conn) flushless() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.noFlush
-}
-
-func (c *conn) setFlushless() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.noFlush = true
 }

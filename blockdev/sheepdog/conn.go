@@ -12,15 +12,13 @@ import (
 	p "github.com/qmon/qmon/blockdev/sheepdog/protocol"
 )
 
-// errLost is what all transport errors match: the request may have been carried out.
+// errLost is the kind of all transport errors: the request may have been carried out, and
+// another connection may do it.
 var errLost = errors.New("connection to the Sheepdog server lost")
 
-// transportError is a connection that broke, which another one may mend.
-type transportError struct{ err error }
-
-func (e *transportError) Error() string     { return blockdev.Message(e.err) }
-func (e *transportError) Unwrap() error     { return e.err }
-func (e *transportError) Is(err error) bool { return err == errLost }
+func lost(text string, err error) error {
+	return &blockdev.Error{Kind: errLost, Offset: blockdev.NoOffset, Text: text, Err: err}
+}
 
 // call is a request on its way. The reader of its connection is the only one to finish it,
 // so that nobody else touches in until then.
@@ -37,7 +35,8 @@ type conn struct {
 	net     net.Conn
 	timeout time.Duration
 
-	write sync.Mutex // keeps requests in one piece
+	write  sync.Mutex // keeps requests in one piece
+	relock sync.Once  // before the first request
 
 	mu     sync.Mutex
 	calls  map[uint32]*call
@@ -66,7 +65,7 @@ func (c *conn) fail(err error) {
 
 // close ends the connection and waits for its reader.
 func (c *conn) close() {
-	c.fail(&transportError{net.ErrClosed})
+	c.fail(lost("", net.ErrClosed))
 	<-c.ended
 }
 
@@ -89,7 +88,7 @@ func (c *conn) roundTrip(req p.Request, out, in []byte, timeout time.Duration) (
 	select {
 	case <-call.done:
 	case <-timer.C:
-		c.fail(&transportError{fmt.Errorf("no answer to %s within %v", req.Opcode, timeout)})
+		c.fail(lost(fmt.Sprintf("no answer to %s within %v", req.Opcode, timeout), nil))
 		<-call.done
 	}
 	return call.resp, call.err
@@ -114,7 +113,7 @@ func (c *conn) send(call *call, out []byte) error {
 		_, err = message.WriteTo(c.net)
 	}
 	if err != nil {
-		c.fail(&transportError{systemError(err)}) // and the reader finishes the call
+		c.fail(lost("", systemError(err))) // and the reader finishes the call
 	}
 	return nil
 }
@@ -157,7 +156,7 @@ func (c *conn) read() {
 // readOne takes one answer.
 func (c *conn) readOne(header []byte) error {
 	if _, err := io.ReadFull(c.net, header); err != nil {
-		return &transportError{systemError(err)}
+		return lost("", systemError(err))
 	}
 	resp := p.DecodeResponse(header)
 	c.mu.Lock()
@@ -176,7 +175,7 @@ func (c *conn) readOne(header []byte) error {
 		return protocolError("the Sheepdog server answers %s with %d bytes, not %d", resp.Opcode, got, want)
 	}
 	if _, err := io.ReadFull(c.net, call.in[:got]); err != nil {
-		return &transportError{systemError(err)}
+		return lost("", systemError(err))
 	}
 	c.mu.Lock()
 	delete(c.calls, resp.ID)
@@ -184,6 +183,18 @@ func (c *conn) readOne(header []byte) error {
 	call.resp = resp
 	close(call.done)
 	return nil
+}
+
+func (c *conn) flushless() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.noFlush
+}
+
+func (c *conn) setFlushless() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.noFlush = true
 }
 
 // protocolError is about a server that does not keep to the protocol. Trying again is of

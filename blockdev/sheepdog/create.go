@@ -35,7 +35,7 @@ func create(ctx context.Context, r blockdev.CreateRequest) error {
 		return err
 	}
 	defer c.close()
-	err = newDisk(c, n, r)
+	err = newDisk(ctx, c, n, r)
 	if err == nil && r.Options["preallocation"] == "full" {
 		err = preallocateNew(ctx, r)
 	}
@@ -74,7 +74,7 @@ func parseCreateOptions(r blockdev.CreateRequest) (n p.Inode, err error) {
 }
 
 // newDisk makes the VDI that n describes, on top of r.Backing if there is one.
-func newDisk(c *client, n p.Inode, r blockdev.CreateRequest) error {
+func newDisk(ctx context.Context, c *client, n p.Inode, r blockdev.CreateRequest) error {
 	backing := r.Backing.Name
 	if b, ok := r.Options["backing_file"].(string); ok && backing == "" {
 		backing = b
@@ -82,7 +82,7 @@ func newDisk(c *client, n p.Inode, r blockdev.CreateRequest) error {
 	var base p.VID
 	var err error
 	if backing != "" {
-		if base, err = cloneOf(c, &n, backing); err != nil {
+		if base, err = cloneOf(ctx, c, &n, backing); err != nil {
 			return err
 		}
 	}
@@ -101,7 +101,7 @@ func newDisk(c *client, n p.Inode, r blockdev.CreateRequest) error {
 // cloneOf completes n from the snapshot that name says: a clone has its parent's objects,
 // so their size, copies and policies are the same. The daemon would make a clone of a
 // working VDI too, and its data read-only for its users: that is refused.
-func cloneOf(c *client, n *p.Inode, name string) (p.VID, error) {
+func cloneOf(ctx context.Context, c *client, n *p.Inode, name string) (p.VID, error) {
 	invalid := func(text string) (p.VID, error) {
 		return 0, blockdev.Errorf(blockdev.ErrInvalid, "create", c.file, "%s", text)
 	}
@@ -115,11 +115,7 @@ func cloneOf(c *client, n *p.Inode, name string) (p.VID, error) {
 	if !t.isSnapshot() {
 		return invalid("cannot clone from a non snapshot vdi")
 	}
-	o, err := c.lookup(p.OpLookup, t.vdiName)
-	if err != nil {
-		return 0, err
-	}
-	base, err := loadInode(c, o.VID)
+	base, err := findBase(ctx, c, t)
 	switch {
 	case err != nil:
 		return 0, err
@@ -134,6 +130,36 @@ func cloneOf(c *client, n *p.Inode, name string) (p.VID, error) {
 	}
 	n.Shift, n.Copies, n.CopyPolicy, n.StorePolicy = base.Shift, base.Copies, base.CopyPolicy, base.StorePolicy
 	return base.VID, nil
+}
+
+// findBase reads the inode of a clone's base. The base may have been named with another
+// daemon than the clone: then it must be the same VDI to both, for another cluster may have
+// one of that name as well.
+func findBase(ctx context.Context, c *client, t target) (p.Inode, error) {
+	find := func(c *client) (p.Inode, error) {
+		v, err := c.lookup(t.vdiName)
+		if err != nil {
+			return p.Inode{}, err
+		}
+		return loadInode(c, v)
+	}
+	if t.server == c.gateways[0] {
+		return find(c)
+	}
+	there, err := dial(ctx, c.file, []gateway{t.server}, c.timeout, c.reconnect)
+	if err != nil {
+		return p.Inode{}, err
+	}
+	defer there.close()
+	base, err := find(there)
+	if err != nil {
+		return p.Inode{}, err
+	}
+	same, err := find(c)
+	if gone(err) || err == nil && (same.VID != base.VID || !same.CreateTime.Equal(base.CreateTime)) {
+		err = blockdev.Errorf(blockdev.ErrInvalid, "create", c.file, "backing_file is on another Sheepdog cluster")
+	}
+	return base, err
 }
 
 // defaultShift asks the cluster for its object size.

@@ -4,7 +4,8 @@
 //	   |           index.go: which VDI owns each object of the disk
 //	   |           data.go: reads, writes, discards, a request an object
 //	   |           snapshot.go, vmstate.go, resize.go
-//	client         requests that survive the loss of a gateway (client.go)
+//	client         requests that survive the loss of a gateway: client.go sends, requests.go
+//	   |           and lock.go say what
 //	   |
 //	conn           one connection, many requests in flight (conn.go)
 //	   |
@@ -23,7 +24,8 @@
 //     removes it some time after it said so, whatever it holds by then.
 //   - Objects of ancestors are copied when they are first written.
 //   - A working VDI that is open for writing is locked. The lock outlives a crash; the
-//     option break-lock gets rid of it.
+//     option break-lock gets rid of it. It does not outlive the daemons: a new connection
+//     asks for it again.
 //
 // Readers take no lock, so a disk in use can be looked at. What they see is as of the time
 // they opened it, except where its writer gave objects back since.

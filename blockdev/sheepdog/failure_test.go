@@ -126,8 +126,85 @@ func TestAllGatewaysDie(t *testing.T) {
 	if err := m.Close(); err == nil || !strings.Contains(err.Error(), "break-lock") {
 		t.Errorf("the lock was given back to nobody: %v", err)
 	}
-	if _, err := r.tryOpen("d", blockdev.Mode{}, nil); err == nil || !strings.Contains(err.Error(), "onnect") {
+	if _, err := r.tryOpen("d", blockdev.Mode{}, nil); !strings.Contains(blockdev.Message(err), "Failed to connect to '"+r.gateway.Addr()+"'") {
 		t.Error(err)
+	}
+}
+
+// TestUselessGateway: a daemon that hangs, or was taken out of its cluster, still takes
+// connections. The other does the work.
+func TestUselessGateway(t *testing.T) {
+	for name, what := range map[string]sheeptest.Action{"hangs": sheeptest.Swallow, "taken out": sheeptest.Refuse} {
+		t.Run(name, func(t *testing.T) {
+			var useless atomic.Bool
+			r := newRig(t, sheeptest.WithDisturb(func(p.Request) sheeptest.Action {
+				if useless.Load() {
+					return what
+				}
+				return sheeptest.Serve
+			}))
+			more := blockdev.Options{"gateways": r.listen().Addr(), "request-timeout": "1"}
+			if err := r.create("d", 4*mib, nil); err != nil {
+				t.Fatal(err)
+			}
+			m := must(r.tryOpen("d", blockdev.Mode{Writable: true}, more))(t)
+			useless.Store(true)
+			r.write(m, filled('a', 4*mib), 0)
+			r.snapshot(m, "s")
+			r.wants(m, 'a', 0, 4*mib)
+			if err := m.Close(); err != nil || r.cluster.Locks() != 0 {
+				t.Errorf("%v, %d locks", err, r.cluster.Locks())
+			}
+			again := must(r.tryOpen("d", blockdev.Mode{}, more))(t)
+			t.Cleanup(func() { _ = again.Close() })
+			r.wants(again, 'a', 0, 4*mib)
+		})
+	}
+}
+
+// TestClusterIsDown: who opens a disk there hears of it at once.
+func TestClusterIsDown(t *testing.T) {
+	r := newRig(t, sheeptest.WithDisturb(func(p.Request) sheeptest.Action { return sheeptest.Refuse }))
+	_, err := r.tryOpen("d", blockdev.Mode{}, blockdev.Options{"reconnect-timeout": "3600"})
+	if !errors.Is(err, p.Killed) {
+		t.Error(err)
+	}
+}
+
+// TestClusterRestarts: its locks are gone, and taken again by who has the disk open, unless
+// somebody else was quicker.
+func TestClusterRestarts(t *testing.T) {
+	for name, quicker := range map[string]bool{"alone": false, "another was quicker": true} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			second := r.listen()
+			if err := r.create("d", mib, nil); err != nil {
+				t.Fatal(err)
+			}
+			m := must(r.tryOpen("d", blockdev.Mode{Writable: true}, blockdev.Options{"gateways": second.Addr()}))(t)
+			r.write(m, filled('a', 512), 0)
+			v := m.index.vid()
+			r.gateway.Kill()
+			r.cluster.Restart()
+			r.gateway = second
+			if quicker {
+				other := r.open("d", true)
+				r.snapshot(other, "s")
+				if err := other.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_, err := m.WriteAt(filled('b', 512), 0)
+			if quicker != errors.Is(err, blockdev.ErrReadOnly) || !quicker && err != nil {
+				t.Error(err)
+			}
+			if r.cluster.Locked(v) == quicker || quicker && r.cluster.Locks() != 0 {
+				t.Errorf("%d locks, of this one %t", r.cluster.Locks(), r.cluster.Locked(v))
+			}
+			if err := m.Close(); err != nil || r.cluster.Locks() != 0 {
+				t.Errorf("%v, %d locks", err, r.cluster.Locks())
+			}
+		})
 	}
 }
 

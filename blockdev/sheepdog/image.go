@@ -49,7 +49,7 @@ func open(ctx context.Context, r blockdev.OpenRequest) (blockdev.Node, error) {
 		m.file = s.vdi
 	}
 	if m.name.isSnapshot() && r.Mode.Writable && !r.Mode.AutoReadOnly {
-		return nil, blockdev.Errorf(blockdev.ErrReadOnly, "open", m.file, "a snapshot can be opened read-only alone")
+		return nil, blockdev.Errorf(blockdev.ErrReadOnly, "open", m.file, "a snapshot can only be opened read-only")
 	}
 	if m.client, err = dial(ctx, m.file, s.gateways, s.timeout, s.reconnect); err != nil {
 		return nil, err
@@ -64,44 +64,31 @@ func open(ctx context.Context, r blockdev.OpenRequest) (blockdev.Node, error) {
 // open finds the VDI, locks it for writing, and reads its inode.
 func (m *Image) open(writable, breakLock bool) error {
 	if writable && breakLock {
-		o, err := m.client.lookup(p.OpLookup, m.name)
+		v, err := m.client.lookup(m.name)
 		if err == nil {
-			err = m.client.release(o.VID)
+			err = m.client.release(v)
 		}
 		if err != nil {
 			return err
 		}
 	}
-	op := p.OpLookup
+	find := m.client.lookup
 	if writable {
-		op = p.OpLock
+		find = m.client.lock
 	}
-	o, err := m.client.lookup(op, m.name)
+	v, err := find(m.name)
 	if err != nil {
-		return lockError(o, err)
+		return err
 	}
-	m.index, err = loadIndex(m.client, o.VID)
+	m.index, err = loadIndex(m.client, v)
 	if err == nil && m.index.inode.IsSnapshot() != m.name.isSnapshot() {
 		err = protocolError("the Sheepdog server takes a snapshot for a working VDI, or the other way round")
 	}
 	if err != nil && writable {
-		_ = m.client.release(o.VID) // the reason for giving up is reported instead
+		_ = m.client.release(v) // the reason for giving up is reported instead
 	}
 	m.writable = writable && err == nil
 	return err
-}
-
-// lockError says what to do about a lock, which a crash leaves behind.
-func lockError(o outcome, err error) error {
-	if !errors.Is(err, p.VDILocked) {
-		return err
-	}
-	text := "it is open for writing somewhere"
-	if o.resent {
-		text = "it is open for writing somewhere, or this client has locked it before its connection broke"
-	}
-	return &blockdev.Error{Kind: blockdev.ErrInUse, Offset: blockdev.NoOffset, Err: err,
-		Text: text + " (if its user crashed, the option break-lock=on takes the lock over)"}
 }
 
 // kinds are the kinds of error that results are.
@@ -149,7 +136,7 @@ func (m *Image) ReopenWritable(writable bool) error {
 	case writable == m.writable:
 		return nil
 	case m.name.isSnapshot():
-		return blockdev.Errorf(blockdev.ErrReadOnly, "open", m.file, "a snapshot can be opened read-only alone")
+		return blockdev.Errorf(blockdev.ErrReadOnly, "open", m.file, "a snapshot can only be opened read-only")
 	case writable:
 		return m.fail("open", blockdev.NoOffset, m.open(true, false))
 	}

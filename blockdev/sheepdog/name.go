@@ -24,6 +24,16 @@ func (n vdiName) isSnapshot() bool { return n.tag != "" || n.snapID != 0 }
 // snapshot is the snapshot of the same VDI with that number.
 func (n vdiName) snapshot(id uint32) vdiName { return vdiName{vdi: n.vdi, snapID: id} }
 
+// encode is the payload of a request that looks n up. Tag and number find a snapshot each
+// for itself, so only one is sent.
+func (n vdiName) encode() []byte {
+	tag := n.tag
+	if n.snapID != 0 {
+		tag = ""
+	}
+	return p.EncodeName(p.EncodeName(make([]byte, 0, p.LookupSize), n.vdi), tag)
+}
+
 func (n vdiName) check() error {
 	if err := p.CheckName("VDI name", n.vdi); err != nil {
 		return err

@@ -58,13 +58,13 @@ func (m *Image) findSnapshot(id string) (p.Inode, error) {
 	if err != nil || number == 0 {
 		return p.Inode{}, p.NoTag
 	}
-	o, err := m.client.lookup(p.OpLookup, m.name.snapshot(uint32(number)))
+	v, err := m.client.lookup(m.name.snapshot(uint32(number)))
 	if err != nil {
 		return p.Inode{}, err
 	}
-	n, err := loadInode(m.client, o.VID)
+	n, err := loadInode(m.client, v)
 	if err == nil && (!n.IsSnapshot() || n.SnapID != uint32(number)) {
-		err = protocolError("the Sheepdog server takes VDI %s for snapshot %s", o.VID, id)
+		err = protocolError("the Sheepdog server takes VDI %s for snapshot %s", v, id)
 	}
 	return n, err
 }
@@ -134,14 +134,14 @@ func newVDI(c *client, like p.Inode, base p.VID, snapID uint32, made func(p.Inod
 	}
 	payload := p.EncodeName(make([]byte, 0, p.NameSize), like.Name)
 	v, err := c.once(req, payload, func() (p.VID, bool, error) {
-		found, err := c.lookup(p.OpLookup, vdiName{vdi: like.Name})
+		found, err := c.lookup(vdiName{vdi: like.Name})
 		if err != nil && gone(err) {
 			return 0, false, nil
 		}
 		if err != nil {
 			return 0, false, err
 		}
-		n, err := loadInode(c, found.VID)
+		n, err := loadInode(c, found)
 		return n.VID, err == nil && made(n), err
 	})
 	if err == nil && !v.Valid() {
@@ -157,16 +157,16 @@ func (m *Image) moveTo(old, next p.VID) error {
 	if err := m.client.release(old); err != nil {
 		return err
 	}
-	o, err := m.client.lookup(p.OpLock, m.name)
+	v, err := m.client.lock(m.name)
 	if err != nil {
-		return lockError(o, err)
+		return err
 	}
-	x, err := loadIndex(m.client, o.VID)
-	if err == nil && o.VID != next {
-		err = protocolError("the working VDI is %s and not %s, which was made", o.VID, next)
+	x, err := loadIndex(m.client, v)
+	if err == nil && v != next {
+		err = protocolError("the working VDI is %s and not %s, which was made", v, next)
 	}
 	if err != nil {
-		return errors.Join(err, m.client.release(o.VID))
+		return errors.Join(err, m.client.release(v))
 	}
 	m.index, m.writable = x, true
 	return nil
@@ -238,11 +238,10 @@ func (m *Image) remove(n p.Inode) error {
 		}
 	}
 	name := m.name.snapshot(n.SnapID)
-	o, err := m.client.lookup(p.OpDeleteVDI, name)
-	if err != nil && !(o.resent && gone(err)) {
+	if err := m.client.deleteVDI(name); err != nil {
 		return err
 	}
-	if _, err := m.client.lookup(p.OpLookup, name); err == nil {
+	if _, err := m.client.lookup(name); err == nil {
 		return protocolError("the Sheepdog server did not delete snapshot %d", n.SnapID)
 	} else if !gone(err) {
 		return err

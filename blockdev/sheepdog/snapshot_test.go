@@ -210,6 +210,27 @@ func TestClones(t *testing.T) {
 	}
 }
 
+// TestCloneOfAnotherCluster: a VDI of the same name there is another one.
+func TestCloneOfAnotherCluster(t *testing.T) {
+	r, other := newRig(t), newRig(t)
+	for _, c := range []*rig{r, other} {
+		m := c.disk("base", mib)
+		c.snapshot(m, "s")
+	}
+	same := &rig{T: t, cluster: r.cluster, gateway: r.listen()}
+	if err := r.create("clone", 0, blockdev.Options{"backing_file": same.name("base:s")}); err != nil {
+		t.Error(err)
+	}
+	m := other.disk("alone", mib)
+	other.snapshot(m, "s")
+	for _, base := range []string{"base:s", "alone:s"} {
+		err := r.create("bad", 0, blockdev.Options{"backing_file": other.name(base)})
+		if !errors.Is(err, blockdev.ErrInvalid) || !strings.Contains(err.Error(), "another Sheepdog cluster") {
+			t.Errorf("%s: %v", base, err)
+		}
+	}
+}
+
 func TestVMState(t *testing.T) {
 	r := newRig(t)
 	m := r.disk("d", 2*mib)

@@ -35,6 +35,7 @@ const (
 	Halt          Result = 0x19
 	ReadOnly      Result = 0x1a
 	Invalidated   Result = 0x1d
+	Killed        Result = 0x8d
 )
 
 var resultTexts = map[Result]string{
@@ -66,6 +67,7 @@ var resultTexts = map[Result]string{
 	Halt:          "the Sheepdog cluster has too few nodes left to write",
 	ReadOnly:      "object is read-only",
 	Invalidated:   "the inode was changed by another client",
+	Killed:        "the Sheepdog server was taken out of its cluster",
 }
 
 // Error makes a Result an error. Results that only daemons use show their number.
@@ -75,6 +77,10 @@ func (r Result) Error() string {
 	}
 	return fmt.Sprintf("Sheepdog server error %#02x", uint32(r))
 }
+
+// NotServing tells if a daemon, for now or for good, carries out no requests at all.
+// Another of its cluster may.
+func (r Result) NotServing() bool { return r == Killed || r == Shutdown || r == WaitForJoin }
 
 // Err is r as an error, nil for Success.
 func (r Result) Err() error {

@@ -101,6 +101,13 @@ func (c *Cluster) Locks() int {
 	return n
 }
 
+// Restart has the locks forgotten, as starting all daemons anew does.
+func (c *Cluster) Restart() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.locked)
+}
+
 // Objects counts the data, and the VM state, objects, without those about to be removed.
 func (c *Cluster) Objects() (data, vmState int) {
 	c.reclaims.Wait()

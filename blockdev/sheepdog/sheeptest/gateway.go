@@ -21,6 +21,8 @@ const (
 	DropAfter
 	// Swallow neither carries it out nor answers.
 	Swallow
+	// Refuse answers as a daemon does that was taken out of its cluster.
+	Refuse
 )
 
 // Gateway is one daemon's socket.
@@ -136,7 +138,7 @@ func (g *Gateway) serve(conn net.Conn) {
 			continue
 		}
 		running.Go(func() {
-			if err := g.answer(conn, &write, r, payload); err != nil {
+			if err := g.answer(conn, &write, r, payload, action); err != nil {
 				_ = conn.Close()
 			}
 		})
@@ -145,8 +147,11 @@ func (g *Gateway) serve(conn net.Conn) {
 
 var errDied = errors.New("the daemon died")
 
-func (g *Gateway) answer(conn net.Conn, write *sync.Mutex, r p.Request, payload []byte) error {
-	resp, out := g.cluster.handle(r, payload)
+func (g *Gateway) answer(conn net.Conn, write *sync.Mutex, r p.Request, payload []byte, action Action) error {
+	resp, out := &p.Response{Opcode: r.Opcode, ID: r.ID, Result: p.Killed}, []byte(nil)
+	if action != Refuse {
+		resp, out = g.cluster.handle(r, payload)
+	}
 	if resp == nil {
 		g.stop()
 		return errDied
