@@ -16,9 +16,13 @@ import (
 	"github.com/qmon/qmon/cmd/qmon/io"
 	"github.com/qmon/qmon/cmd/qmon/nbd"
 	"github.com/qmon/qmon/cmd/qmon/system"
+	"github.com/qmon/qmon/internal/signals"
 )
 
-func main() { os.Exit(run(os.Args)) }
+func main() {
+	signals.IgnoreBrokenPipe()
+	os.Exit(run(os.Args))
+}
 
 // run finds the tool that argv calls, and runs it.
 func run(argv []string) int {

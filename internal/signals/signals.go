@@ -1,4 +1,4 @@
-// Package signals knows which signals ask a program to end.
+// Package signals knows which signals ask a program to end, and which do not.
 package signals
 
 import (
@@ -21,6 +21,11 @@ func Ending() []os.Signal {
 	}
 	return s
 }
+
+// IgnoreBrokenPipe has writes to a pipe or a terminal that nobody reads any more fail, where Go
+// would end the program: "convert -p | head" is to leave a whole image, and "info | grep -q"
+// status 0.
+func IgnoreBrokenPipe() { signal.Ignore(syscall.SIGPIPE) }
 
 // Context is done when the program is asked to end. A second signal ends it where it stands.
 func Context() (ctx context.Context, stop context.CancelFunc) {
