@@ -111,13 +111,32 @@ func (c *conversion) run(ctx context.Context) error {
 		return err
 	}
 	existed := fileExists(c.o.Target.Filename)
-	if err := plan.create(ctx); err != nil {
+	err = c.checkOverlap()
+	if err == nil {
+		err = plan.create(ctx)
+	}
+	if err != nil {
 		return wrap("convert", c.o.Target.label(), fmt.Sprintf("%s: error while converting %s",
 			c.o.Target.label(), plan.driver.Name), err)
 	}
 	if err := c.fill(ctx); err != nil {
 		c.discardTarget(existed, ctx.Err() != nil)
 		return err
+	}
+	return nil
+}
+
+// checkOverlap refuses to empty what is to be read, in the words of the lock that notices it
+// where there are locks.
+func (c *conversion) checkOverlap() error {
+	target := c.o.Target.Filename
+	for _, s := range c.sources {
+		for _, v := range s.Chain() {
+			if sameFile(v.Filename, target) && isRegular(target) {
+				return blockdev.Errorf(blockdev.ErrInUse, "convert", target,
+					"Failed to get \"write\" lock\nIs another process using the image [%s]?", target)
+			}
+		}
 	}
 	return nil
 }

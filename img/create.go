@@ -165,7 +165,9 @@ func (p *createPlan) setBacking(o CreateOptions) error {
 	return nil
 }
 
-// checkBacking opens the backing file once, to see that it can be one and how large it is.
+// checkBacking opens the backing file once, to see that it can be one and how large it is. That
+// takes no locks: an overlay can be made of an image that a machine writes to, which goes on in
+// it then.
 func (p *createPlan) checkBacking(ctx context.Context, o CreateOptions) error {
 	name, format := p.backing.Name, p.backing.Format
 	switch {
@@ -173,7 +175,7 @@ func (p *createPlan) checkBacking(ctx context.Context, o CreateOptions) error {
 		return nil
 	case name == "":
 		return invalid("create", o.Filename, "Expected backing file name, got empty string")
-	case name == o.Filename:
+	case name == o.Filename, sameFile(resolve(o.Filename, name), o.Filename):
 		return invalid("create", o.Filename, "Error: Trying to create an image with the same filename as the backing file")
 	case o.Unchecked && format == "":
 		return invalid("create", o.Filename, "Backing file specified without backing format")
@@ -181,7 +183,7 @@ func (p *createPlan) checkBacking(ctx context.Context, o CreateOptions) error {
 		return nil
 	}
 	v, err := p.session.graph().Open(ctx, resolve(o.Filename, name), blockdev.OpenOptions{
-		Driver: format, Gate: o.Gate, Mode: blockdev.Mode{NoIO: true}, // an encrypted one needs no key for this
+		Driver: format, Gate: o.Gate, Mode: blockdev.Mode{ForceShare: true, NoIO: true}, // an encrypted one needs no key for this
 	})
 	if err != nil {
 		return hinted(err, "\nCould not open backing image.")

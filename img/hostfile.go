@@ -15,6 +15,16 @@ func fileExists(name string) bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
+// sameFile tells if both names lead to one file.
+func sameFile(a, b string) bool {
+	one, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	other, err := os.Stat(b)
+	return err == nil && os.SameFile(one, other)
+}
+
 // removeFile removes a regular file, and tells if it did.
 func removeFile(name string) bool {
 	return isRegular(name) && os.Remove(name) == nil

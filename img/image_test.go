@@ -1,6 +1,7 @@
 package img
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -216,5 +217,49 @@ func TestMappingText(t *testing.T) {
 	m.append(MapEntry{Start: 2560, Length: 512, Present: true, Data: true, Offset: -1})
 	if _, err := m.Text(); !errors.Is(err, blockdev.ErrNotSupported) {
 		t.Errorf("compressed data: %v", err)
+	}
+}
+
+// TestCreateOverImageInUse: a machine that writes to an image is no obstacle to making the
+// overlay that it will go on in.
+func TestCreateOverImageInUse(t *testing.T) {
+	dir := t.TempDir()
+	size := int64(1 << 20)
+	base := filepath.Join(dir, "base.qcow2")
+	create(t, CreateOptions{Filename: base, Format: "qcow2", Size: &size})
+	v, err := new(blockdev.Graph).Open(t.Context(), base, blockdev.OpenOptions{Mode: blockdev.Mode{Writable: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Unref()
+	o := CreateOptions{Session: follow, Filename: filepath.Join(dir, "top.qcow2"), Format: "qcow2", Backing: base, BackingFormat: "qcow2"}
+	if err := Create(t.Context(), o); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestNothingIsEmptiedThatIsRead: names that lead to what a call reads are not created anew,
+// also where no lock says so.
+func TestNothingIsEmptiedThatIsRead(t *testing.T) {
+	dir := t.TempDir()
+	base, want := randomFile(t, dir, "base.raw", 4096)
+	link, top := filepath.Join(dir, "link"), filepath.Join(dir, "top.qcow2")
+	if err := os.Symlink(base, link); err != nil {
+		t.Fatal(err)
+	}
+	create(t, CreateOptions{Filename: top, Format: "qcow2", Backing: base, BackingFormat: "raw"})
+
+	err := Create(t.Context(), CreateOptions{Session: follow, Filename: link, Format: "qcow2", Backing: base, BackingFormat: "raw"})
+	if !errors.Is(err, blockdev.ErrInvalid) {
+		t.Errorf("create: %v", err)
+	}
+	for _, source := range []string{base, top} {
+		err := Convert(t.Context(), ConvertOptions{Session: follow, Sources: []Source{{Filename: source, ForceShare: true}}, Target: Source{Filename: link, Format: "raw"}})
+		if !errors.Is(err, blockdev.ErrInUse) {
+			t.Errorf("convert of %s: %v", source, err)
+		}
+	}
+	if got, err := os.ReadFile(base); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("the file has changed: %v", err)
 	}
 }

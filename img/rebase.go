@@ -17,6 +17,8 @@ type RebaseOptions struct {
 	Backing, BackingFormat string
 	// BackingCache is the cache mode that the old and the new backing file are read with.
 	BackingCache blockdev.CacheMode
+	// BackingForceShare is Source.ForceShare of the new backing file.
+	BackingForceShare bool
 	// Unsafe changes the name only: the new backing file is expected to hold the same, and
 	// neither is opened.
 	Unsafe bool
@@ -92,7 +94,7 @@ func (o RebaseOptions) openBacking(ctx context.Context, g *blockdev.Graph) (*blo
 	return g.Open(ctx, name, blockdev.OpenOptions{
 		Driver: o.BackingFormat,
 		Gate:   o.Gate,
-		Mode:   blockdev.Mode{Cache: o.BackingCache},
+		Mode:   blockdev.Mode{Cache: o.BackingCache, ForceShare: o.BackingForceShare},
 	})
 }
 

@@ -3,9 +3,11 @@ package monitor
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"strings"
 
 	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/img"
 )
 
 var externalCommands = []Command{{
@@ -45,8 +47,12 @@ func snapshotExternal(ctx context.Context, s *Session, a Args) error {
 
 // createOver makes an image whose backing file is that of below.
 func (s *Session) createOver(ctx context.Context, below *blockdev.Vertex, file, format string) error {
-	return s.monitor.config.Graph.Create(ctx, format, file, below.Node.Size(), nil, blockdev.Reference{
-		Kind: blockdev.RefBacking, Parent: file, Name: below.Filename, Format: below.Driver.Name,
+	size := below.Node.Size()
+	return img.Create(ctx, img.CreateOptions{
+		Session:  img.Session{Graph: s.monitor.config.Graph, Gate: s.monitor.config.Gate},
+		Filename: file, Format: format, Size: &size,
+		Backing: below.Filename, BackingFormat: below.Driver.Name,
+		Announce: func(line string) { fmt.Fprintln(s.monitor.config.Stdout, line) },
 	})
 }
 

@@ -126,7 +126,7 @@ func (s *Session) exportDrive(d *blockdev.Drive, name string, writable bool) err
 		return err
 	}
 	err = nbdServer.Add(server.Export{
-		Name: name, Backend: server.FromDrive(d), Size: v.Node.Size(), ReadOnly: !writable, SingleConn: writable,
+		Name: name, Backend: server.FromDrive(d), Size: v.Node.Size(), ReadOnly: !writable,
 		Alignment: server.AlignmentOf(v.Node),
 	})
 	if errors.Is(err, blockdev.ErrExists) {

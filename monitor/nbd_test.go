@@ -9,6 +9,7 @@ import (
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/blockdev/nbd"
 	"github.com/qmon/qmon/blockdev/nbd/client"
+	"github.com/qmon/qmon/blockdev/nbd/protocol"
 	"github.com/qmon/qmon/internal/peer"
 )
 
@@ -57,6 +58,9 @@ func TestNBDServerOfTheMonitor(t *testing.T) {
 		return c
 	}
 	c := connect("name")
+	if c.Info().Flags&protocol.FlagCanMultiConn == 0 {
+		t.Error("clients are told to use one connection")
+	}
 	if _, err := c.WriteAt([]byte("written"), 5000); err != nil {
 		t.Error(err)
 	}

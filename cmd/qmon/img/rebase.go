@@ -17,7 +17,7 @@ func runRebase(t *tool, args []string) (int, error) {
 	o := img.RebaseOptions{Session: t.session()}
 	fs := t.newFlagSet()
 	src.add(fs)
-	src.addForceShare(fs)
+	fs.BoolVarP(&o.BackingForceShare, "force-share", "U", false, "")
 	backing := fs.StringP("backing", "b", "", "")
 	fs.StringVarP(&o.BackingFormat, "backing-format", "F", "", "")
 	fs.BoolVarP(&o.Unsafe, "unsafe", "u", false, "")
