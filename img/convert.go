@@ -111,7 +111,7 @@ func (c *conversion) run(ctx context.Context) error {
 		return err
 	}
 	existed := fileExists(c.o.Target.Filename)
-	err = c.checkOverlap()
+	err = checkOverlap("convert", c.o.Target.Filename, c.sources...)
 	if err == nil {
 		err = plan.create(ctx)
 	}
@@ -128,12 +128,11 @@ func (c *conversion) run(ctx context.Context) error {
 
 // checkOverlap refuses to empty what is to be read, in the words of the lock that notices it
 // where there are locks.
-func (c *conversion) checkOverlap() error {
-	target := c.o.Target.Filename
-	for _, s := range c.sources {
+func checkOverlap(op, target string, sources ...*blockdev.Vertex) error {
+	for _, s := range sources {
 		for _, v := range s.Chain() {
 			if sameFile(v.Filename, target) && isRegular(target) {
-				return blockdev.Errorf(blockdev.ErrInUse, "convert", target,
+				return blockdev.Errorf(blockdev.ErrInUse, op, target,
 					"Failed to get \"write\" lock\nIs another process using the image [%s]?", target)
 			}
 		}

@@ -48,7 +48,11 @@ func DD(ctx context.Context, o DDOptions) (r DDResult, err error) {
 	start, end := o.span(src.Node.Size())
 	r = DDResult{Bytes: end - start, PastEnd: o.Skip > src.Node.Size()/o.BlockSize}
 	size := (end - start + ddUnit - 1) / ddUnit * ddUnit
-	if err := g.Create(ctx, driver.Name, o.Target, size, nil, blockdev.Reference{}); err != nil {
+	err = checkOverlap("dd", o.Target, src)
+	if err == nil {
+		err = g.Create(ctx, driver.Name, o.Target, size, nil, blockdev.Reference{})
+	}
+	if err != nil {
 		return r, wrap("dd", o.Target, o.Target+": error while creating output image", err)
 	}
 	dst, err := o.openIn(ctx, g, Source{Filename: o.Target, Format: driver.Name}, access{writable: true, unmap: true})

@@ -258,6 +258,10 @@ func TestNothingIsEmptiedThatIsRead(t *testing.T) {
 		if !errors.Is(err, blockdev.ErrInUse) {
 			t.Errorf("convert of %s: %v", source, err)
 		}
+		_, err = DD(t.Context(), DDOptions{Session: follow, Source: Source{Filename: source, ForceShare: true}, Target: link, BlockSize: 512, Count: -1})
+		if !errors.Is(err, blockdev.ErrInUse) {
+			t.Errorf("dd of %s: %v", source, err)
+		}
 	}
 	if got, err := os.ReadFile(base); err != nil || !bytes.Equal(got, want) {
 		t.Errorf("the file has changed: %v", err)

@@ -29,13 +29,21 @@ var kinds = map[string]func(blockdev.Options) error{
 	"authz-simple":      authz.Define,
 }
 
-// Kinds are the types that can be defined, sorted.
-func Kinds() []string { return slices.Sorted(maps.Keys(kinds)) }
+// Help is the text that "help" in place of an object asks for. It is an error, as nothing is
+// defined, for the program to print and end with.
+type Help string
+
+func (h Help) Error() string { return string(h) }
+
+// help lists the types that can be defined.
+func help() Help {
+	return Help("List of user creatable objects:\n  " + strings.Join(slices.Sorted(maps.Keys(kinds)), "\n  ") + "\n")
+}
 
 // Set are the objects of one run of a program. They are known to all of the process by then.
 type Set struct{ ids []string }
 
-// Define makes the object that text describes.
+// Define makes the object that text describes, or returns a [Help].
 func (s *Set) Define(text string) error {
 	id, err := define(text)
 	if err == nil {
@@ -54,6 +62,9 @@ func (s *Set) Remove() {
 
 // define makes an object and returns its ID.
 func define(text string) (id string, err error) {
+	if text == "help" || text == "?" {
+		return "", help()
+	}
 	o, err := parse(text)
 	if err != nil {
 		return "", err

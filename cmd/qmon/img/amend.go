@@ -26,12 +26,12 @@ func runAmend(t *tool, args []string) (int, error) {
 		return statusFailed, err
 	case !fs.Changed("options"):
 		return statusFailed, usagef("Must specify options (-o)")
-	case amend.help && src.format != "":
-		return statusOK, t.amendHelp(src.format)
+	case amend.help && src.format != nil:
+		return statusOK, t.amendHelp(*src.format)
 	case len(operands) != 1:
 		return statusFailed, fmt.Errorf("Expecting one image file name")
 	}
-	if o.Image, err = src.source(operands[0], ""); err != nil {
+	if o.Image, err = src.source(operands[0]); err != nil {
 		return statusFailed, err
 	}
 	var ok bool

@@ -53,7 +53,7 @@ func runBench(t *tool, args []string) (int, error) {
 	if !ok {
 		return statusFailed, errors.New("Invalid cache mode")
 	}
-	if o.Image, err = f.src.source(operands[0], ""); err != nil {
+	if o.Image, err = f.src.source(operands[0]); err != nil {
 		return statusFailed, err
 	}
 	o.Image.Cache = mode
@@ -116,13 +116,10 @@ func (f *benchFlags) read(o *img.BenchOptions) error {
 const maxBenchDepth = 4096
 
 func (f *benchFlags) readSizes(o *img.BenchOptions) (err error) {
-	if o.Size, err = sizeArgument("buffer size", f.buffer); err == nil && o.Size > math.MaxInt32 {
-		err = errors.New("Invalid buffer size specified. Must be between 0 and 2147483647.")
-	}
-	if err != nil {
+	if o.Size, err = sizeBetween("buffer size", f.buffer, 0, math.MaxInt32); err != nil {
 		return err
 	}
-	if o.Step, err = sizeArgument("step_size", f.step); err != nil {
+	if o.Step, err = sizeBetween("step_size", f.step, 0, math.MaxInt32); err != nil {
 		return err
 	}
 	o.Offset, err = sizeArgument("offset", f.offset)

@@ -83,7 +83,7 @@ func runBitmap(t *tool, args []string) (int, error) {
 		return statusFailed, err
 	}
 	b.o.Session, b.o.Name = t.session(), operands[1]
-	if b.o.Image, err = b.src.source(operands[0], ""); err != nil {
+	if b.o.Image, err = b.src.source(operands[0]); err != nil {
 		return statusFailed, err
 	}
 	if b.from != "" {

@@ -36,7 +36,7 @@ func runCheck(t *tool, args []string) (int, error) {
 	if err != nil {
 		return statusFailed, err
 	}
-	if o.Image, err = src.source(name, *cache); err != nil {
+	if o.Image, err = src.cachedSource(name, *cache); err != nil {
 		return statusFailed, err
 	}
 	o.Repair.Report = func(f blockdev.Finding) { fmt.Fprintln(t.stderr, f.Text) }

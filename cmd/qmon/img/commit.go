@@ -24,7 +24,7 @@ func runCommit(t *tool, args []string) (int, error) {
 	if err != nil {
 		return statusFailed, err
 	}
-	if o.Image, err = src.source(name, ""); err != nil {
+	if o.Image, err = src.source(name); err != nil {
 		return statusFailed, err
 	}
 	mode, ok := driveopt.CacheMode(*cache)

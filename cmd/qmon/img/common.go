@@ -3,6 +3,7 @@ package img
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -31,13 +32,13 @@ func (t *tool) warn(text string) {
 
 // sourceFlags are the options about an image that is opened.
 type sourceFlags struct {
-	format     string
+	format     *string // nil to probe for it
 	imageOpts  bool
 	forceShare bool
 }
 
 func (s *sourceFlags) add(fs *pflag.FlagSet) {
-	fs.StringVarP(&s.format, "format", "f", "", "")
+	fs.VarP(formatVar(&s.format), "format", "f", "")
 	fs.BoolVar(&s.imageOpts, "image-opts", false, "")
 }
 
@@ -46,8 +47,25 @@ func (s *sourceFlags) addForceShare(fs *pflag.FlagSet) {
 }
 
 func (s *sourceFlags) check() error {
-	if s.imageOpts && s.format != "" {
+	if s.imageOpts && s.format != nil {
 		return errors.New("--image-opts and --format are mutually exclusive")
+	}
+	return nil
+}
+
+// formatVar is an option that names a format; to stays nil where it is not given, as "" is
+// the name of none: a script whose variable is empty has nothing guessed.
+func formatVar(to **string) funcValue {
+	return func(s string) error {
+		*to = &s
+		return nil
+	}
+}
+
+// checkTargetFormat refuses to make an image in no format.
+func checkTargetFormat(format string) error {
+	if format == "" {
+		return errors.New("Unknown file format ''")
 	}
 	return nil
 }
@@ -65,29 +83,37 @@ func oneImage(fs *pflag.FlagSet, args []string) (name string, err error) {
 }
 
 // source names the image that operand stands for.
-func (s *sourceFlags) source(operand, cache string) (img.Source, error) {
+func (s *sourceFlags) source(operand string) (img.Source, error) {
 	if err := s.check(); err != nil {
 		return img.Source{}, err
 	}
-	src := img.Source{Filename: operand, Format: s.format, ForceShare: s.forceShare}
-	if s.imageOpts {
+	src := img.Source{Filename: operand}
+	switch {
+	case s.imageOpts:
 		src = imageOptsSource(operand)
-		src.ForceShare = s.forceShare
+	case s.format != nil && *s.format == "":
+		return src, fmt.Errorf("Could not open '%s': Unknown driver ''", operand)
+	case s.format != nil:
+		src.Format = *s.format
 	}
-	if cache == "" {
-		return src, nil
-	}
+	src.ForceShare = s.forceShare
+	return src, nil
+}
+
+// cachedSource is source for an image that is read with a cache mode.
+func (s *sourceFlags) cachedSource(operand, cache string) (img.Source, error) {
 	mode, ok := driveopt.CacheMode(cache)
 	if !ok {
-		return src, fmt.Errorf("Invalid source cache option: %s", cache)
+		return img.Source{}, fmt.Errorf("Invalid source cache option: %s", cache)
 	}
+	src, err := s.source(operand)
 	src.Cache = mode
-	return src, nil
+	return src, err
 }
 
 func imageOptsSource(operand string) img.Source {
 	options := blockdev.Options{}
-	for _, p := range qemuopts.Parse(operand, "") {
+	for _, p := range qemuopts.Parse(operand, "file") {
 		options[p.Key] = p.Value
 	}
 	return img.Source{Options: options, Label: operand}
@@ -134,13 +160,16 @@ func (c *createOptions) set(s string) error {
 }
 
 // sizeArgument reads a size; what says in messages what it is for.
-func sizeArgument(what, s string) (int64, error) {
+func sizeArgument(what, s string) (int64, error) { return sizeBetween(what, s, 0, math.MaxInt64) }
+
+// sizeBetween is sizeArgument for a size that has limits.
+func sizeBetween(what, s string, least, most int64) (int64, error) {
 	n, err := blockdev.ParseSize(s)
 	switch {
-	case err == nil:
+	case err == nil && n >= least && n <= most:
 		return n, nil
-	case errors.Is(err, blockdev.ErrRange):
-		return 0, fmt.Errorf("Invalid %s specified. Must be between 0 and 9223372036854775807.", what)
+	case err == nil, errors.Is(err, blockdev.ErrRange):
+		return 0, fmt.Errorf("Invalid %s specified. Must be between %d and %d.", what, least, most)
 	}
 	return 0, errors.Join(
 		fmt.Errorf("Invalid %s specified. You may use k, M, G, T, P or E suffixes for", what),

@@ -24,7 +24,8 @@ func runCompare(t *tool, args []string) (int, error) {
 	fs := t.newFlagSet()
 	src.add(fs)
 	src.addForceShare(fs)
-	format2 := fs.StringP("b-format", "F", "", "")
+	var format2 *string
+	fs.VarP(formatVar(&format2), "b-format", "F", "")
 	cache := fs.StringP("cache", "T", "writeback", "")
 	progress := fs.BoolP("progress", "p", false, "")
 	quiet := fs.BoolP("quiet", "q", false, "")
@@ -39,14 +40,14 @@ func runCompare(t *tool, args []string) (int, error) {
 	if err := src.check(); err != nil {
 		return statusNoOpen, err
 	}
-	if o.A, err = src.source(operands[0], *cache); err != nil {
+	if o.A, err = src.cachedSource(operands[0], *cache); err != nil {
 		return statusNoOpen, err
 	}
-	src.format = *format2
+	src.format = format2
 	if err := src.check(); err != nil {
 		return statusNoOpen, err
 	}
-	if o.B, err = src.source(operands[1], *cache); err != nil {
+	if o.B, err = src.cachedSource(operands[1], *cache); err != nil {
 		return statusNoOpen, err
 	}
 	bar := t.newProgress(*progress && !*quiet, "compare", compareStep)

@@ -30,7 +30,7 @@ type convertFlags struct {
 	o               img.ConvertOptions
 	src             sourceFlags
 	create          createOptions
-	targetFormat    string
+	targetFormat    *string
 	targetImageOpts bool
 	cache, srcCache string
 	progress, quiet bool
@@ -43,7 +43,7 @@ func (c *convertFlags) flagSet(t *tool) *pflag.FlagSet {
 	c.src.add(fs)
 	c.src.addForceShare(fs)
 	c.create.add(fs)
-	fs.StringVarP(&c.targetFormat, "output-format", "O", "", "")
+	fs.VarP(formatVar(&c.targetFormat), "output-format", "O", "")
 	fs.StringVarP(&c.o.Backing, "backing", "B", "", "")
 	fs.StringVarP(&c.o.BackingFormat, "backing-format", "F", "", "")
 	fs.StringVarP(&c.cache, "cache", "t", "unsafe", "")
@@ -90,6 +90,9 @@ func (c *convertFlags) setWorkers(s string) error {
 
 // snapshotName reads "ID_OR_NAME", or "snapshot.id=ID,snapshot.name=NAME".
 func snapshotName(s string) (n img.SnapshotName, err error) {
+	if s == "" {
+		return n, errors.New("Failed to load snapshot: Can't find snapshot")
+	}
 	if !strings.HasPrefix(s, "snapshot.") {
 		return img.SnapshotName{Any: s}, nil
 	}
@@ -123,7 +126,7 @@ func runConvert(t *tool, args []string) (int, error) {
 		if len(operands) > 0 {
 			target = operands[len(operands)-1]
 		}
-		return statusOK, t.optionHelp(target, c.targetFormat)
+		return statusOK, t.optionHelp(target, c.o.Target.Format)
 	}
 	if len(operands) < 2 {
 		return statusFailed, errors.New("Must specify image file name")
@@ -161,8 +164,11 @@ func (t *tool) salvaged(quiet bool) func(error) {
 
 // check refuses options that do not go together.
 func (c *convertFlags) check() error {
-	if c.targetFormat == "" && !c.targetImageOpts {
-		c.targetFormat = "raw"
+	if !c.targetImageOpts {
+		c.o.Target.Format = "raw"
+	}
+	if c.targetFormat != nil {
+		c.o.Target.Format = *c.targetFormat
 	}
 	switch {
 	case c.o.Offload && c.o.Compress:
@@ -171,7 +177,7 @@ func (c *convertFlags) check() error {
 		return errors.New("Cannot use copy offloading in salvaging mode")
 	case c.o.Offload && c.sparseGiven:
 		return errors.New("Cannot enable copy offloading when -S is used")
-	case c.targetImageOpts && c.targetFormat != "":
+	case c.targetImageOpts && c.targetFormat != nil:
 		return errors.New("--image-opts and --format are mutually exclusive")
 	case c.o.SkipBrokenBitmaps && !c.o.Bitmaps:
 		return errors.New("Use of --skip-broken-bitmaps requires --bitmaps")
@@ -189,15 +195,17 @@ func (c *convertFlags) check() error {
 func (c *convertFlags) name(operands []string) error {
 	last := len(operands) - 1
 	for _, s := range operands[:last] {
-		src, err := c.src.source(s, c.srcCache)
+		src, err := c.src.cachedSource(s, c.srcCache)
 		if err != nil {
 			return err
 		}
 		c.o.Sources = append(c.o.Sources, src)
 	}
-	c.o.Target = img.Source{Filename: operands[last], Format: c.targetFormat}
+	c.o.Target.Filename = operands[last]
 	if c.targetImageOpts {
 		c.o.Target = imageOptsSource(operands[last])
+	} else if err := checkTargetFormat(c.o.Target.Format); err != nil {
+		return err
 	}
 	mode, ok := driveopt.CacheMode(c.cache)
 	if !ok {

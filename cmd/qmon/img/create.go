@@ -26,6 +26,9 @@ func runCreate(t *tool, args []string) (int, error) {
 	if len(operands) > 0 {
 		filename = operands[0]
 	}
+	if err := checkTargetFormat(*format); err != nil {
+		return statusFailed, prefixed(filename, err)
+	}
 	if create.help {
 		return statusOK, t.optionHelp(filename, *format)
 	}
@@ -53,9 +56,17 @@ func runCreate(t *tool, args []string) (int, error) {
 		o.Announce = func(line string) { fmt.Fprintln(t.stdout, line) }
 	}
 	if err := img.Create(t.ctx, o); err != nil {
-		return statusFailed, fmt.Errorf("%s: %s", filename, blockdev.Message(err))
+		return statusFailed, prefixed(filename, err)
 	}
 	return statusOK, nil
+}
+
+// prefixed is err behind the name of the file, if there is one.
+func prefixed(filename string, err error) error {
+	if filename == "" {
+		return err
+	}
+	return fmt.Errorf("%s: %s", filename, blockdev.Message(err))
 }
 
 // optionHelp lists the create options of a format, and of the protocol that filename

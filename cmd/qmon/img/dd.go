@@ -20,7 +20,7 @@ func runDD(t *tool, args []string) (int, error) {
 	fs := t.newFlagSet()
 	src.add(fs)
 	src.addForceShare(fs)
-	fs.StringVarP(&o.TargetFormat, "output-format", "O", "", "")
+	fs.StringVarP(&o.TargetFormat, "output-format", "O", "raw", "")
 	operands, err := parseOptions(fs, args, false)
 	if err != nil {
 		return statusFailed, err
@@ -34,7 +34,10 @@ func runDD(t *tool, args []string) (int, error) {
 	if input == "" || o.Target == "" {
 		return statusFailed, errors.New("Must specify both input and output files")
 	}
-	if o.Source, err = src.source(input, ""); err != nil {
+	if o.TargetFormat == "" {
+		return statusFailed, errors.New("Unknown file format")
+	}
+	if o.Source, err = src.source(input); err != nil {
 		return statusFailed, err
 	}
 	r, err := img.DD(t.ctx, o)
@@ -56,10 +59,7 @@ func ddOperand(o *img.DDOptions, input *string, operand string) error {
 	case "of":
 		o.Target = value
 	case "bs":
-		n, err := sizeArgument("bs", value)
-		if err == nil && (n < 1 || n > math.MaxInt32) {
-			err = errors.New("Invalid bs specified. Must be between 1 and 2147483647.")
-		}
+		n, err := sizeBetween("bs", value, 1, math.MaxInt32)
 		o.BlockSize = n
 		return err
 	case "count", "skip":

@@ -8,8 +8,11 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// errHelp says that help was asked for.
-var errHelp = errors.New("help")
+// What a command line can ask for instead of a run; options that follow are not looked at.
+var (
+	errHelp    = errors.New("help")
+	errVersion = errors.New("version")
+)
 
 // usageError is a command line that cannot be understood; its report ends with the advice
 // to look at the help.
@@ -111,8 +114,11 @@ func parseShort(fs *pflag.FlagSet, arg string, rest []string) ([]string, error) 
 func unrecognized(arg string) error { return usagef("unrecognized option '%s'", arg) }
 
 func set(f *pflag.Flag, value string) error {
-	if f.Name == "help" {
+	switch f.Name {
+	case "help":
 		return errHelp
+	case "version":
+		return errVersion
 	}
 	f.Changed = true
 	return f.Value.Set(value)

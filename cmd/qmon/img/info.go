@@ -28,7 +28,7 @@ func runInfo(t *tool, args []string) (int, error) {
 		return statusFailed, err
 	}
 	o := img.InfoOptions{Session: t.session(), Chain: *chain}
-	if o.Image, err = src.source(name, ""); err != nil {
+	if o.Image, err = src.source(name); err != nil {
 		return statusFailed, err
 	}
 	info, err := img.ReadInfo(t.ctx, o)

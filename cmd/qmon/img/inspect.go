@@ -18,7 +18,7 @@ func runInspect(t *tool, args []string) (int, error) {
 	if err != nil {
 		return statusFailed, err
 	}
-	if o.Image, err = src.source(name, ""); err != nil {
+	if o.Image, err = src.source(name); err != nil {
 		return statusFailed, err
 	}
 	report, err := img.Inspect(t.ctx, o)

@@ -91,9 +91,16 @@ func init() {
 func (t *tool) main(args []string) int {
 	defer t.objects.Remove()
 	status, err := t.dispatch(args)
+	objectHelp := objects.Help("")
 	switch {
 	case err == nil:
 		return status
+	case errors.As(err, &objectHelp):
+		fmt.Fprint(t.stdout, objectHelp)
+		return statusOK
+	case errors.Is(err, errVersion):
+		fmt.Fprint(t.stdout, versionText())
+		return statusOK
 	case errors.Is(err, errHelp):
 		fmt.Fprint(t.stdout, t.help())
 		return statusOK
@@ -114,7 +121,7 @@ func (t *tool) main(args []string) int {
 // dispatch reads the options before the command, and runs it.
 func (t *tool) dispatch(args []string) (int, error) {
 	fs := t.commonFlagSet()
-	version := fs.BoolP("version", "V", false, "")
+	fs.BoolP("version", "V", false, "")
 	fs.VarP(funcValue(func(s string) error {
 		warnings, err := traceopt.Parse(s)
 		for _, w := range warnings {
@@ -125,10 +132,6 @@ func (t *tool) dispatch(args []string) (int, error) {
 	args, err := parseOptions(fs, args, true)
 	if err != nil {
 		return statusFailed, err
-	}
-	if *version {
-		fmt.Fprint(t.stdout, versionText())
-		return statusOK, nil
 	}
 	if len(args) == 0 {
 		return statusFailed, usagef("Not enough arguments")

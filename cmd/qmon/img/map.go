@@ -28,7 +28,7 @@ func runMap(t *tool, args []string) (int, error) {
 	if err != nil && !svg {
 		return statusFailed, err
 	}
-	if o.Image, err = src.source(name, ""); err != nil {
+	if o.Image, err = src.source(name); err != nil {
 		return statusFailed, err
 	}
 	if svg {

@@ -37,7 +37,7 @@ func runMeasure(t *tool, args []string) (int, error) {
 		return statusFailed, err
 	case len(operands) > 1:
 		return statusFailed, errors.New("At most one filename argument is allowed.")
-	case len(operands) == 0 && (src.format != "" || src.imageOpts || o.Snapshot != img.SnapshotName{}):
+	case len(operands) == 0 && (src.format != nil || src.imageOpts || o.Snapshot != img.SnapshotName{}):
 		return statusFailed, errors.New("--image-opts, -f, and -l require a filename argument.")
 	case len(operands) == 0 && o.Size == nil:
 		return statusFailed, errors.New("Either --size N or one filename must be specified.")
@@ -50,12 +50,15 @@ func runMeasure(t *tool, args []string) (int, error) {
 	if create.help {
 		return statusOK, t.optionHelp("", o.Format)
 	}
+	if err := checkTargetFormat(o.Format); err != nil {
+		return statusFailed, err
+	}
 	o.Options = create.options
 	if err := checkMeasureOptions(o); err != nil {
 		return statusFailed, err
 	}
 	if len(operands) == 1 {
-		s, err := src.source(operands[0], "")
+		s, err := src.source(operands[0])
 		if err != nil {
 			return statusFailed, err
 		}

@@ -59,7 +59,12 @@ var fixtures = []string{
 var parityCases = []string{
 	// the program
 	"-T nosuch info --output=json a.qcow2", "-T a* check a.qcow2", "-T foo=1 info a.qcow2", "-T x info nofile", "info --object secret,id=x a.qcow2",
-	"", "frobnicate", "--bogus", "-Q", "-T",
+	"", "frobnicate", "--bogus", "-Q", "-T", "info --image-opts a.raw", "info --image-opts driver", "info --object foo,id=x a.raw",
+	// empty words, as scripts have them whose variables are not set
+	"create -f '' n 1M", "create -f qcow2 -b '' n", "info -f '' a.raw", "map -f '' a.raw", "check -f '' a.qcow2", "compare -f '' a.raw a.raw", "compare -F '' a.raw a.raw",
+	"convert -f '' a.raw n", "convert -O '' a.raw n", "convert -l '' s.qcow2 n", "convert -o '' a.raw n", "measure -f '' a.raw", "measure -O '' a.raw", "measure -l '' s.qcow2",
+	"dd -f '' if=a.raw of=n", "dd -O '' if=a.raw of=n", "resize -f '' a.raw 2M", "resize --preallocation= -f raw a.raw 2M", "commit -f '' o.qcow2", "rebase -f '' -b d.qcow2 o.qcow2",
+	"bitmap --add -f '' a.qcow2 x", "amend -f '' -o compat=v3 a.qcow2", "bench -f '' a.raw", "check -r '' a.qcow2",
 	// create
 	"create", "create n.raw", "create -f foo n.raw 1M", "create n.raw foo", "create n.raw -1",
 	"create n.raw 1Q", "create n.raw 8E", "create n.raw 999999999999E", "create n.raw 1M 2M",
@@ -218,7 +223,7 @@ var parityCases = []string{
 	"rebase -b d.qcow2 o.qcow2", "rebase -u -b d.qcow2 o.qcow2", "rebase -u -b nosuch o.qcow2", "rebase -b nosuch o.qcow2",
 	// bench
 	"bench", "bench a.qcow2 d.qcow2", "bench -w -c 16 -d 4 --flush-interval 4 d.qcow2", "bench -w -c 16 -d 4 --flush-interval 8 --no-drain d.qcow2",
-	"bench -c foo d.qcow2", "bench -d foo d.qcow2", "bench -s foo d.qcow2", "bench -s 3G d.qcow2", "bench -S foo d.qcow2",
+	"bench -s 8E d.qcow2", "bench -S 1E d.qcow2", "bench -c foo d.qcow2", "bench -d foo d.qcow2", "bench -s foo d.qcow2", "bench -s 3G d.qcow2", "bench -S foo d.qcow2",
 	"bench -S 100 -c 4 d.qcow2", "bench -o foo d.qcow2", "bench -o 2M -s 2M -c 4 d.qcow2", "bench -o 16M -c 4 d.qcow2",
 	"bench --pattern 300 -w d.qcow2", "bench -t foo d.qcow2", "bench -q -c 4 d.qcow2", "bench -i foo d.qcow2", "bench -i threads -c 4 d.qcow2",
 	"bench -U -c 2 d.qcow2", "bench -w --flush-interval foo d.qcow2", "bench -c -1 d.qcow2", "bench -w -c 2 nosuch", "bench -c 4 -s 100 d.qcow2",
@@ -226,7 +231,7 @@ var parityCases = []string{
 	// dd
 	"dd", "dd if=d.qcow2", "dd if=d.qcow2 of=x bs=1 count=", "dd if=d.qcow2 of=x bs=foo", "dd if=d.qcow2 of=x count=-1",
 	"dd if=d.qcow2 of=x skip=foo", "dd -O foo if=d.qcow2 of=x", "dd -f foo if=d.qcow2 of=x", "dd if=d.qcow2 of=missing/x",
-	"dd -n if=d.qcow2 of=x", "dd xyz if=d.qcow2 of=x", "dd if of=x", "dd foo=1 if=d.qcow2 of=x", "dd if=d.qcow2 of=x bs=3G",
+	"dd if=d.qcow2 of=x bs=16E", "dd -n if=d.qcow2 of=x", "dd xyz if=d.qcow2 of=x", "dd if of=x", "dd foo=1 if=d.qcow2 of=x", "dd if=d.qcow2 of=x bs=3G",
 	"dd if=d.qcow2 of=n; compare n d.raw", "dd -U if=d.qcow2 of=n bs=1M; compare n d.raw", "dd -O qcow2 if=d.qcow2 of=n; compare n d.raw",
 	"dd --image-opts if=driver=qcow2,file.filename=d.qcow2 of=n; compare n d.raw", "dd if=d.qcow2 of=n count=0; info n",
 	"dd -O qcow2 if=d.qcow2 of=n bs=100 count=3; info n", "dd if=d.qcow2 of=n bs=1M count=100 skip=1; info n",

@@ -44,7 +44,7 @@ func runRebase(t *tool, args []string) (int, error) {
 	if o.BackingCache, ok = driveopt.CacheMode(*backingCache); !ok {
 		return statusFailed, fmt.Errorf("Invalid source cache option: %s", *backingCache)
 	}
-	if o.Image, err = src.source(operands[0], ""); err != nil {
+	if o.Image, err = src.source(operands[0]); err != nil {
 		return statusFailed, err
 	}
 	o.Image.Cache = mode

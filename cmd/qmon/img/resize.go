@@ -21,7 +21,7 @@ func runResize(t *tool, args []string) (int, error) {
 	fs := t.newFlagSet()
 	src.add(fs)
 	quiet := fs.BoolP("quiet", "q", false, "")
-	fs.StringVar(&o.Preallocation, "preallocation", "", "")
+	fs.StringVar(&o.Preallocation, "preallocation", "off", "")
 	fs.BoolVar(&o.Shrink, "shrink", false, "")
 	operands, err := parseOptions(fs, args[:len(args)-1], false)
 	switch {
@@ -29,6 +29,8 @@ func runResize(t *tool, args []string) (int, error) {
 		return statusFailed, errHelp
 	case err != nil:
 		return statusFailed, err
+	case o.Preallocation == "":
+		return statusFailed, errors.New("Invalid preallocation mode ''")
 	case len(operands) == 0:
 		return statusFailed, usagef("Not enough arguments")
 	case len(operands) != 1:
@@ -40,7 +42,7 @@ func runResize(t *tool, args []string) (int, error) {
 	if o.Size, err = parseSizeChange(size); err != nil {
 		return statusFailed, err
 	}
-	if o.Image, err = src.source(operands[0], ""); err != nil {
+	if o.Image, err = src.source(operands[0]); err != nil {
 		return statusFailed, err
 	}
 	if _, err := img.Resize(t.ctx, o); err != nil {

@@ -42,7 +42,7 @@ func runSnapshot(t *tool, args []string) (int, error) {
 	if action == nil {
 		action = onlyOpen
 	}
-	if o.Image, err = src.source(name, ""); err != nil {
+	if o.Image, err = src.source(name); err != nil {
 		return statusFailed, err
 	}
 	return statusOK, action(t.ctx, o)

@@ -20,6 +20,7 @@ import (
 	"github.com/qmon/qmon/blockdev"
 	_ "github.com/qmon/qmon/blockdev/all" // protocols
 	_ "github.com/qmon/qmon/formats/all"  // formats
+	"github.com/qmon/qmon/internal/objects"
 	"github.com/qmon/qmon/internal/release"
 	"github.com/qmon/qmon/internal/signals"
 	"github.com/qmon/qmon/monitor"
@@ -70,7 +71,11 @@ func (t *tool) main(args []string) int {
 	for _, w := range o.warnings {
 		t.report(errors.New(w))
 	}
+	objectHelp := objects.Help("")
 	switch {
+	case errors.As(err, &objectHelp):
+		fmt.Fprint(t.stdout, objectHelp)
+		return statusOK
 	case errors.Is(err, errHelp):
 		fmt.Fprint(t.stdout, t.help())
 		return statusOK

@@ -105,7 +105,13 @@ func (t *tool) insert(ctx context.Context, f openFlags) error {
 
 func (t *tool) openVertex(ctx context.Context, f openFlags) (*blockdev.Vertex, error) {
 	writable := !f.readOnly
+	format := ""
+	if f.format != nil {
+		format = *f.format
+	}
 	switch {
+	case f.format != nil && format == "":
+		return nil, errors.New("Unknown driver ''")
 	case f.nativeAIO && !f.cache.Direct:
 		return nil, errors.New("aio=native was specified, but it requires cache.direct=on, which was not specified.")
 	case f.copyOnRead && f.readOnly:
@@ -113,7 +119,7 @@ func (t *tool) openVertex(ctx context.Context, f openFlags) (*blockdev.Vertex, e
 	}
 	mode := blockdev.Mode{Writable: writable && !f.snapshot, Cache: f.cache, Unmap: f.unmap, ForceShare: f.forceShare}
 	v, err := t.graph.Open(ctx, *f.filename, blockdev.OpenOptions{
-		Driver:  f.format,
+		Driver:  format,
 		Options: f.options.Clone(),
 		Gate:    t.gate,
 		Mode:    mode,

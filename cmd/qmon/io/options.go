@@ -44,7 +44,7 @@ var (
 // openFlags say what is opened, and how.
 type openFlags struct {
 	filename *string // nil for none
-	format   string
+	format   *string // nil to probe for it
 	options  blockdev.Options
 	readOnly, snapshot, copyOnRead, forceShare,
 	nativeAIO bool
@@ -133,7 +133,7 @@ func (o *invocation) parse(args []string) error {
 		return usageError{mistake}
 	case len(operands) > 1:
 		return errUsage
-	case o.format != "" && o.describe:
+	case o.format != nil && o.describe:
 		return errors.New("--image-opts and -f are mutually exclusive")
 	}
 	if len(operands) == 1 {
@@ -159,7 +159,7 @@ func (o *invocation) take(f getopt.Found) error {
 	case f.Letter == 'c':
 		o.commands = append(o.commands, f.Value)
 	case f.Letter == 'f':
-		o.format = f.Value
+		o.format = &f.Value
 	case f.Letter == 'h':
 		return errHelp
 	case f.Letter == 'V':

@@ -43,7 +43,7 @@ var parityCases = []string{
 	// the program
 	"-c length nofile", "-f foo -c length a.raw", "-f qcow2 -c length a.raw", "-c length foo:bar", "-f raw .", "-f raw ''",
 	"-c 'read 0 512'", "-c length", "-c close", "-c map", "-c 'sleep 1'", "-c ''", "-c ' '", "-c foo", "-c read", "-c 'help foo'",
-	"-t foo a.raw", "-d foo a.raw", "-i foo a.raw", "-k -f raw -c length a.raw", "-i native -f raw -c length a.raw",
+	"-f '' -c length a.raw", "-t foo a.raw", "-d foo a.raw", "-i foo a.raw", "-k -f raw -c length a.raw", "-i native -f raw -c length a.raw",
 	"-U -f raw -c length a.raw", "-Ur -f raw -c length a.raw", "-C -r -f raw -c length a.raw",
 	"-c length a.raw", "-r -c length a.raw", "-s -c length a.raw", "--cmd=length --form raw a.raw",
 	"--image-opts -c length driver=raw,file.filename=a.raw", "--image-opts -f raw -c length driver=raw,file.filename=a.raw",

@@ -19,6 +19,7 @@ import (
 	"github.com/qmon/qmon/blockdev"
 	_ "github.com/qmon/qmon/blockdev/all" // protocols
 	_ "github.com/qmon/qmon/formats/all"  // formats
+	"github.com/qmon/qmon/internal/objects"
 	"github.com/qmon/qmon/internal/release"
 	"github.com/qmon/qmon/internal/signals"
 )
@@ -52,15 +53,15 @@ func (t *tool) main(ctx context.Context, args []string) int {
 	if err == nil {
 		err = t.run(ctx, o)
 	}
-	usage, help := usageError{}, helpError("")
+	usage, objectHelp := usageError{}, objects.Help("")
 	switch {
 	case err == nil:
 		return statusOK
-	case errors.As(err, &help):
-		if help == "" {
-			help = helpError(t.help())
-		}
-		fmt.Fprint(t.stdout, help)
+	case errors.Is(err, errHelp):
+		fmt.Fprint(t.stdout, t.help())
+		return statusOK
+	case errors.As(err, &objectHelp):
+		fmt.Fprint(t.stdout, objectHelp)
 		return statusOK
 	case errors.Is(err, errVersion):
 		fmt.Fprintf(t.stdout, "qemu-nbd %s (behaviour followed by qmon %s)\n", release.QEMU, release.Version())

@@ -59,13 +59,10 @@ var table = []getopt.Option{
 var (
 	errVersion = errors.New("version")
 
+	errHelp = errors.New("help")
+
 	errOperands = errors.New("Invalid number of arguments")
 )
-
-// helpError is a text that was asked for instead of a run; "" is the program's own help.
-type helpError string
-
-func (e helpError) Error() string { return string(e) }
 
 // usageError is a command line that cannot be understood.
 type usageError struct{ error }
@@ -139,7 +136,7 @@ func (o *options) take(f getopt.Found) error {
 	}
 	switch f.Letter {
 	case 'h':
-		return helpError("")
+		return errHelp
 	case 'V':
 		return errVersion
 	case 'b':
@@ -291,7 +288,7 @@ func (o *options) takeLong(name, value string) error {
 		}
 		o.detectZeroes = value
 	case "object":
-		return o.define(value)
+		return o.objects.Define(value)
 	case "tls-creds":
 		o.tlsCreds = value
 	case "tls-hostname":
@@ -310,14 +307,6 @@ func (o *options) takeLong(name, value string) error {
 		o.label = value
 	}
 	return nil
-}
-
-// define makes an object, or tells which there are.
-func (o *options) define(text string) error {
-	if text == "help" || text == "?" {
-		return helpError("List of user creatable objects:\n  " + strings.Join(objects.Kinds(), "\n  ") + "\n")
-	}
-	return o.objects.Define(text)
 }
 
 // finish checks what the options say together.

@@ -149,8 +149,13 @@ func setDrive(flagName, iface string, index int, cdrom bool) func(*options, stri
 }
 
 // defineObject is the setter of -object.
-func defineObject(o *options, text string, _ io.Writer) error {
-	return o.objects.Define(text)
+func defineObject(o *options, text string, out io.Writer) error {
+	err := o.objects.Define(text)
+	if help := objects.Help(""); errors.As(err, &help) {
+		fmt.Fprint(out, help)
+		return errDone
+	}
+	return err
 }
 
 // setString is the setter of an option with one free value.
