@@ -47,49 +47,50 @@ func (im *Image) zero(off, n int64, flags blockdev.ZeroFlags) (int64, error) {
 	if off+n == im.Size() {
 		end = im.Blocks()
 	}
+	// So many that their entries and those that wait already are little more than maxDirty.
+	end = min(end, first+maxDirty/im.c.Table.Width)
 	switch {
 	case !im.c.Zeroes || first >= end:
 		n = min(n, bs-off%bs)
 	case off < first*bs:
 		n = first*bs - off
 	default:
-		return min(n, end*bs-off), im.zeroBlocks(first, end)
+		end, err = im.zeroBlocks(first, end)
+		return min(n, end*bs-off), err
 	}
 	_, err = im.WriteAt(make([]byte, n), off)
 	return n, err
 }
 
-// zeroBlocks enters zero blocks for those that have no storage.
-func (im *Image) zeroBlocks(first, end int64) error {
+// zeroBlocks enters zero blocks for those that have no storage, and tells where it stopped:
+// at a block that somebody has written meanwhile.
+func (im *Image) zeroBlocks(first, end int64) (int64, error) {
 	if err := im.makeRoom(); err != nil {
-		return err
+		return first, err
 	}
 	defer im.busy.Lock(first, end, true)()
 	im.mu.Lock()
 	defer im.mu.Unlock()
 	if err := im.begin(); err != nil {
-		return err
+		return first, err
 	}
 	if err := im.addLower(first, end); err != nil {
-		return err
+		return first, err
 	}
 	for i := first; i < end; i++ {
 		e, err := im.tables.lookup(i, 1)
 		if err != nil {
-			return err
+			return i, err
 		}
 		b, err := e.at(0)
-		if err != nil {
-			return err
-		}
-		if b.Kind == Data {
-			continue // written meanwhile, by somebody who is as late as we are
+		if err != nil || b.Kind == Data {
+			return i, err
 		}
 		if _, err := im.tables.store(i, im.c.Table.Encode(Block{Kind: Zero})); err != nil {
-			return err
+			return i, err
 		}
 	}
-	return nil
+	return end, nil
 }
 
 // Discard tells the file below that the storage of a range is not needed; the blocks stay.
