@@ -200,26 +200,37 @@ func (im *Image) zeroExtent(e *extent, off, n int64, flags blockdev.ZeroFlags) (
 	}
 	k := min(x.Len, gs-off%gs)
 	if e.geo.zeroGrains && off%gs == 0 && (k == gs || off+k == e.size) {
-		return im.zeroGrain(e, off/gs, k)
+		return im.zeroGrains(e, off, x.Len)
 	}
-	_, err = im.writeExtent(e, make([]byte, k), off)
-	return k, err
+	return im.writeExtent(e, make([]byte, k), off)
 }
 
-// zeroGrain marks a grain as zero, unless somebody stored it meanwhile.
-func (im *Image) zeroGrain(e *extent, grain, n int64) (int64, error) {
+// zeroGrains marks the whole grains of a range as zero and returns how much that is: nothing
+// from a grain on that somebody has stored meanwhile.
+func (im *Image) zeroGrains(e *extent, off, n int64) (done int64, err error) {
+	if err := im.makeRoom(e); err != nil {
+		return 0, err
+	}
 	im.allocMu.Lock()
 	defer im.allocMu.Unlock()
 	im.mu.Lock()
 	defer im.mu.Unlock()
-	state, _, err := e.lookup(grain)
-	if err != nil || state != grainAbsent {
-		return 0, err
+	for done < n {
+		k := min(n-done, e.geo.grain)
+		grain := (off + done) / e.geo.grain
+		state, _, err := e.lookup(grain)
+		if err != nil || state != grainAbsent || k < e.geo.grain && off+done+k < e.size {
+			return done, err
+		}
+		if e.dir[grain/e.geo.perTable] == 0 {
+			return done, errNoTable(e)
+		}
+		if err := e.set(grain, 1); err != nil {
+			return done, err
+		}
+		done += k
 	}
-	if e.dir[grain/e.geo.perTable] == 0 {
-		return 0, errNoTable(e)
-	}
-	return n, e.set(grain, 1)
+	return done, nil
 }
 
 // AllocatedSize is that of all the files.

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 
 	_ "github.com/qmon/qmon/blockdev/file"
 
@@ -390,5 +391,59 @@ func TestParents(t *testing.T) {
 	im.SetBacking(blocktest.NewMemory(want))
 	if _, err := im.ReadAt(make([]byte, 512), 0); !errors.Is(err, syscall.EINVAL) {
 		t.Errorf("a parent that is no VMDK: %v", err)
+	}
+}
+
+// TestZeroGrainsOfAHugeDisk: tables that wait to be written are written when they are many.
+func TestZeroGrainsOfAHugeDisk(t *testing.T) {
+	file := &blocktest.Memory{}
+	err := Create(t.Context(), blockdev.CreateRequest{Filename: "big.vmdk", Size: 48 << 30, File: file, Options: blockdev.Values{"zeroed_grain": true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	im, err := Open(t.Context(), blockdev.OpenRequest{File: file, Mode: blockdev.Mode{Writable: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	im.SetBacking(blocktest.NewMemory(nil))
+	if err := im.WriteZeroes(0, im.Size(), 0); err != nil {
+		t.Fatal(err)
+	}
+	if n := im.extents[0].dirty; n > maxDirtyTables {
+		t.Errorf("%d tables wait, more than %d", n, maxDirtyTables)
+	}
+}
+
+// TestZeroesBesideAWrite: a grain that somebody stores while zeroes are on their way to a part
+// of it gets them.
+func TestZeroesBesideAWrite(t *testing.T) {
+	file := &blocktest.Memory{}
+	if err := Create(t.Context(), blockdev.CreateRequest{Filename: "a.vmdk", Size: createGrain, File: file}); err != nil {
+		t.Fatal(err)
+	}
+	im, err := Open(t.Context(), blockdev.OpenRequest{File: file, Mode: blockdev.Mode{Writable: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	im.SetBacking(blocktest.NewMemory(bytes.Repeat([]byte{'p'}, createGrain)))
+	im.allocMu.Lock()
+	done := make(chan error)
+	go func() { done <- im.WriteZeroes(4096, 4096, 0) }()
+	time.Sleep(50 * time.Millisecond) // it has seen that there is no grain, and waits
+	e := im.extents[0]
+	if _, err := e.file.WriteAt(bytes.Repeat([]byte{'p'}, createGrain), e.end); err != nil {
+		t.Fatal(err)
+	}
+	im.mu.Lock()
+	err = e.set(0, uint32(e.end/sectorSize))
+	im.mu.Unlock()
+	e.end += createGrain
+	im.allocMu.Unlock()
+	if err := errors.Join(err, <-done); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, createGrain)
+	if _, err := im.ReadAt(got, 0); err != nil || got[0] != 'p' || !blockdev.IsZero(got[4096:8192]) {
+		t.Errorf("%q, %q, %v", got[0], got[4096], err)
 	}
 }
