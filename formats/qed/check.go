@@ -40,7 +40,8 @@ type checker struct {
 	result   blockdev.CheckResult
 }
 
-// add notes a reference to n bytes and tells if it is the first to all of them.
+// add notes a reference to n bytes and tells if it is the first to all of them. Each cluster
+// that has one already is a corruption.
 func (c *checker) add(off, n int64) bool {
 	cs := c.im.header.clusterSize
 	first := true
@@ -49,6 +50,7 @@ func (c *checker) add(off, n int64) bool {
 			c.count++
 		} else {
 			first = false
+			c.corruption(false)
 		}
 	}
 	return first
@@ -66,9 +68,7 @@ func (c *checker) run(ctx context.Context) error {
 	h := c.im.header
 	clusters := c.im.file.Size() / h.clusterSize
 	c.add(0, h.dataStart())
-	if !c.add(h.l1, h.tableBytes()) {
-		c.corruption(false)
-	}
+	c.add(h.l1, h.tableBytes())
 	if err := c.checkL1(ctx); err != nil {
 		return err
 	}
@@ -91,15 +91,13 @@ func (c *checker) checkL1(ctx context.Context) error {
 		if e == 0 {
 			return nil
 		}
-		off, err := im.l2Offset(e)
-		if err != nil {
+		if !im.isPlace(e, h.tableBytes()) {
 			return c.drop(h.l1 + i*entryBytes)
 		}
-		if !c.add(off, h.tableBytes()) {
-			c.corruption(false)
+		if !c.add(int64(e), h.tableBytes()) {
 			return nil // it is looked at already: an image must not make endless work
 		}
-		return c.checkL2(ctx, off)
+		return c.checkL2(ctx, int64(e))
 	})
 }
 
@@ -110,16 +108,14 @@ func (c *checker) checkL2(ctx context.Context, off int64) error {
 		if e == entryUnallocated || e == entryZero {
 			return nil
 		}
-		if _, err := im.decode(e); err != nil {
+		if !im.isPlace(e, h.clusterSize) {
 			if !c.repair {
 				c.allocated(int64(e))
 			}
 			return c.drop(off + i*entryBytes)
 		}
 		c.allocated(int64(e))
-		if !c.add(int64(e), h.clusterSize) {
-			c.corruption(false)
-		}
+		c.add(int64(e), h.clusterSize)
 		return nil
 	})
 }

@@ -49,6 +49,7 @@ type header struct {
 	tableSize   int64 // clusters
 	headerSize  int64 // clusters
 	features    uint64
+	compat      uint64 // bits that need not be known, and are kept
 	autoclear   uint64
 	l1          int64
 	size        int64
@@ -89,7 +90,7 @@ func readHeader(file blockdev.Node, name string) (*header, error) {
 	h := &header{
 		clusterSize: int64(le.Uint32(b[offClusterSize:])), tableSize: int64(le.Uint32(b[offTableSize:])),
 		headerSize: int64(le.Uint32(b[offHeaderSize:])),
-		features:   le.Uint64(b[offFeatures:]), autoclear: le.Uint64(b[offAutoclear:]),
+		features:   le.Uint64(b[offFeatures:]), compat: le.Uint64(b[offCompat:]), autoclear: le.Uint64(b[offAutoclear:]),
 	}
 	size, l1 := le.Uint64(b[offSize:]), le.Uint64(b[offL1:])
 	switch {
@@ -114,6 +115,9 @@ func readHeader(file blockdev.Node, name string) (*header, error) {
 func (h *header) isPlace(off, n, fileSize int64) bool {
 	return off >= h.dataStart() && off%h.clusterSize == 0 && off <= fileSize-n
 }
+
+// overL1 tells if n bytes at off lie over the L1 table.
+func (h *header) overL1(off, n int64) bool { return off < h.l1+h.tableBytes() && h.l1 < off+n }
 
 func (h *header) readBacking(file blockdev.Node, b []byte, name string) error {
 	if h.features&featureBacking == 0 {
@@ -142,6 +146,7 @@ func (h *header) encode() []byte {
 	le.PutUint32(b[offTableSize:], uint32(h.tableSize))
 	le.PutUint32(b[offHeaderSize:], uint32(h.headerSize))
 	le.PutUint64(b[offFeatures:], h.features)
+	le.PutUint64(b[offCompat:], h.compat)
 	le.PutUint64(b[offAutoclear:], h.autoclear)
 	le.PutUint64(b[offL1:], uint64(h.l1))
 	le.PutUint64(b[offSize:], uint64(h.size))

@@ -107,6 +107,8 @@ var checks = map[string]struct {
 	"L1 unaligned":    {in(set64(l1Table, l2Table+1)), blockdev.CheckResult{Corruptions: 1, Leaks: 4}},
 	"L2 twice":        {in(set64(l2Table, data1)), blockdev.CheckResult{Corruptions: 1, AllocatedClusters: 3, FragmentedClusters: 1}},
 	"L2 far away":     {in(set64(l2Table, 1<<40)), blockdev.CheckResult{Corruptions: 1, AllocatedClusters: 3, FragmentedClusters: 1}},
+	"L2 over L1":      {in(set64(l1Table, l1Table)), blockdev.CheckResult{Corruptions: 2, Leaks: 4}},
+	"data over L1":    {in(set64(l2Table, l1Table)), blockdev.CheckResult{Corruptions: 1, AllocatedClusters: 3, FragmentedClusters: 1}},
 	"leaks":           {func(b []byte) []byte { return append(b, make([]byte, 3*cluster)...) }, blockdev.CheckResult{Leaks: 3, AllocatedClusters: 2}},
 	"a file cut off":  {func(b []byte) []byte { return b[:len(b)-1000] }, blockdev.CheckResult{Corruptions: 1, AllocatedClusters: 2}},
 	"zeroes, nothing": {in(set64(l2Table, 1)), blockdev.CheckResult{AllocatedClusters: 2}},
@@ -209,6 +211,43 @@ func TestTheFlagIsSetWhileWriting(t *testing.T) {
 	}
 	if err := im.Close(); err != nil || flag() {
 		t.Errorf("set after closing: %v", err)
+	}
+}
+
+// TestWritesSpareTheTable: a cluster of the disk that lies over the L1 table is not written.
+func TestWritesSpareTheTable(t *testing.T) {
+	b := newImage(t)
+	set64(l2Table, l1Table)(b)
+	file := blocktest.NewMemory(b)
+	im, err := Open(context.Background(), blockdev.OpenRequest{File: file, Mode: blockdev.Mode{Writable: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := im.WriteAt(make([]byte, cluster), 0); !errors.Is(err, blockdev.ErrCorrupt) {
+		t.Errorf("writing over the table: %v", err)
+	}
+	if err := im.Close(); err != nil || !bytes.Equal(file.Bytes(), b) {
+		t.Errorf("the file has changed: %v", err)
+	}
+}
+
+// TestUnknownFeaturesAreKept: bits that need not be known stay when the header is written.
+func TestUnknownFeaturesAreKept(t *testing.T) {
+	b := newImage(t)
+	set64(offCompat, 7)(b)
+	file := blocktest.NewMemory(b)
+	im, err := Open(context.Background(), blockdev.OpenRequest{File: file, Mode: blockdev.Mode{Writable: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := im.WriteAt([]byte{1}, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := im.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := binary.LittleEndian.Uint64(file.Bytes()[offCompat:]); got != 7 {
+		t.Errorf("the compatible features are %#x, and were 7", got)
 	}
 }
 

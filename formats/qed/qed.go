@@ -107,10 +107,15 @@ func (im *Image) startWriting(ctx context.Context) error {
 	return im.changeHeader(func(h *header) { h.autoclear = 0 })
 }
 
+// isPlace tells if the offset e is one that n bytes can have.
+func (im *Image) isPlace(e uint64, n int64) bool {
+	return e <= blockdev.MaxSize && im.header.isPlace(int64(e), n, im.file.Size())
+}
+
 // l2Offset checks an entry of the L1 table.
 func (im *Image) l2Offset(e uint64) (int64, error) {
-	h := im.header
-	if e > blockdev.MaxSize || !h.isPlace(int64(e), h.tableBytes(), im.file.Size()) {
+	n := im.header.tableBytes()
+	if !im.isPlace(e, n) || im.header.overL1(int64(e), n) {
 		return 0, blockdev.Errorf(blockdev.ErrCorrupt, "map", im.name, "Invalid argument: L2 table at offset %#x", e)
 	}
 	return int64(e), nil
@@ -118,12 +123,13 @@ func (im *Image) l2Offset(e uint64) (int64, error) {
 
 // decode tells what an entry of an L2 table means.
 func (im *Image) decode(e uint64) (bat.Block, error) {
+	n := im.header.clusterSize
 	switch {
 	case e == entryUnallocated:
 		return bat.Block{}, nil
 	case e == entryZero:
 		return bat.Block{Kind: bat.Zero}, nil
-	case e > blockdev.MaxSize || !im.header.isPlace(int64(e), im.header.clusterSize, im.file.Size()):
+	case !im.isPlace(e, n) || im.header.overL1(int64(e), n):
 		return bat.Block{}, blockdev.Errorf(blockdev.ErrCorrupt, "map", im.name, "Invalid argument: cluster at offset %#x", e)
 	}
 	return bat.Block{Kind: bat.Data, Host: int64(e)}, nil
