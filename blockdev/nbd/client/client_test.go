@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -165,6 +166,30 @@ func TestBlockStatus(t *testing.T) {
 	}
 }
 
+// TestBlockStatusAtAPartOfABlock: nothing is asked about a last block that is not whole.
+func TestBlockStatusAtAPartOfABlock(t *testing.T) {
+	d := &askedFor{Memory: blocktest.NewMemory(make([]byte, 10*512+100))}
+	blocks := protocol.BlockSizes{Minimum: 512, Preferred: 4096, Maximum: 1 << 20}
+	c := connect(t, newServer(t, d, server.Export{Blocks: blocks}), client.Config{Contexts: []string{protocol.ContextAllocation}})
+	if e, err := c.ExtentAt(protocol.ContextAllocation, 512, 512); err != nil || e.Length != 512 {
+		t.Errorf("%+v, %v", e, err)
+	}
+	if d.end != 10*512 {
+		t.Errorf("asked about %d bytes", d.end)
+	}
+}
+
+// askedFor notes how far its Map was asked to look.
+type askedFor struct {
+	*blocktest.Memory
+	end int64
+}
+
+func (a *askedFor) Map(off, n int64) (blockdev.Extent, error) {
+	a.end = max(a.end, off+n)
+	return a.Memory.Map(off, n)
+}
+
 func TestErrorsOfTheServerHaveItsWords(t *testing.T) {
 	faulty := blocktest.NewFaulty(disk(t), blocktest.Fault{Op: blocktest.OpRead | blocktest.OpWrite, Err: syscall.ENOSPC})
 	c := connect(t, newServer(t, faulty, server.Export{}), client.Config{})
@@ -278,10 +303,15 @@ func TestHostileServers(t *testing.T) {
 	fixed = binary.BigEndian.AppendUint16(fixed, protocol.FlagFixedNewstyle)
 	huge := binary.BigEndian.AppendUint64(greeting[:8:8], protocol.MagicOldstyle)
 	huge = append(binary.BigEndian.AppendUint64(huge, 1<<64-1), make([]byte, 4+124)...)
+	unknown := slices.Clone(fixed)
+	for _, o := range []protocol.Option{protocol.OptExtendedHeaders, protocol.OptStructuredReply} {
+		unknown = protocol.AppendOptionReply(unknown, o, protocol.RepErrUnsupported, nil)
+	}
 	for name, tt := range map[string]struct {
 		says []byte
 		open bool // the handshake succeeds, the read after it fails
 	}{
+		"an export without a size":    {protocol.AppendOptionReply(unknown, protocol.OptGo, protocol.RepAck, nil), false},
 		"nothing":                     {nil, false},
 		"something else":              {bytes.Repeat([]byte("SSH-2.0-"), 4), false},
 		"a size over any":             {huge, false},

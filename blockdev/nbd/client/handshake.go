@@ -89,6 +89,7 @@ type handshake struct {
 	r      *bufio.Reader
 	fixed  bool // haggling is possible
 	padded bool // the answer to OptExportName has zeroes behind it
+	told   bool // the server has told size and flags of the export
 }
 
 // Handshake does the client's part of the handshake over nc, and leaves transmission to
@@ -254,6 +255,9 @@ func (h *handshake) enter() error {
 		}
 		q := protocol.InfoRequest{Name: h.config.Export, Kinds: []protocol.InfoKind{protocol.InfoBlockSize, protocol.InfoDescription}}
 		err := h.option(protocol.OptGo, q.Append(nil), h.takeInfo)
+		if err == nil && !h.told {
+			return protocol.Violation("broken server omitted NBD_INFO_EXPORT")
+		}
 		if !unsupported(err) {
 			return err
 		}
@@ -326,7 +330,8 @@ func (h *handshake) takeInfo(k protocol.ReplyKind, b []byte) error {
 	if k != protocol.RepInfo {
 		return protocol.Violation("reply '%s' to option '%s'", k, protocol.OptGo)
 	}
-	_, err := h.info.Decode(b)
+	kind, err := h.info.Decode(b)
+	h.told = h.told || kind == protocol.InfoExport
 	return err
 }
 

@@ -55,8 +55,10 @@ func (c *Client) ExtentAt(context string, off, n int64) (protocol.Extent, error)
 		return e, nil
 	}
 	age := c.status.begin()
-	// More than is asked for: what comes behind will be wanted next.
-	ahead := max(n, min(lookAhead, c.Size()-off))
+	// More than is asked for: what comes behind will be wanted next. A last block that is not
+	// whole may not be asked about.
+	block := int64(c.first.info.Blocks.Minimum)
+	ahead := max(n, min(lookAhead, c.Size()/block*block-off))
 	extents, err := c.BlockStatus(context, off, ahead)
 	if err != nil {
 		return protocol.Extent{}, err

@@ -264,7 +264,7 @@ func (i *ExportInfo) Decode(b []byte) (InfoKind, error) {
 	case InfoBlockSize:
 		i.Blocks = BlockSizes{r.uint32(), r.uint32(), r.uint32()}
 		if !r.bad {
-			if err := i.Blocks.check(); err != nil {
+			if err := i.Blocks.Check(); err != nil {
 				return k, err
 			}
 		}
@@ -274,8 +274,8 @@ func (i *ExportInfo) Decode(b []byte) (InfoKind, error) {
 	return k, r.done("export information")
 }
 
-// check refuses sizes that the specification forbids: powers of two, in order.
-func (s BlockSizes) check() error {
+// Check refuses sizes that the specification forbids: powers of two, in order.
+func (s BlockSizes) Check() error {
 	power := func(n uint32) bool { return n != 0 && n&(n-1) == 0 }
 	switch {
 	case !power(s.Minimum) || s.Minimum > MaxMinBlock:

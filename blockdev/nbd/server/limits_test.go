@@ -1,17 +1,23 @@
 package server_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"math/big"
+	"net"
 	"os"
+	"path/filepath"
 	"runtime"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/blockdev/nbd/protocol"
 	"github.com/qmon/qmon/blockdev/nbd/server"
 )
@@ -97,4 +103,52 @@ func TestPlainTextAfterTLS(t *testing.T) {
 	c.nc = plain
 	c.write((&protocol.Request{Length: 512}).Append(nil, false))
 	c.gone()
+}
+
+// exhausted is a listener that finds no descriptor for its first client.
+type exhausted struct {
+	net.Listener
+	failed bool
+}
+
+func (e *exhausted) Accept() (net.Conn, error) {
+	if !e.failed {
+		e.failed = true
+		return nil, &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", syscall.EMFILE)}
+	}
+	return e.Listener.Accept()
+}
+
+// TestOutOfDescriptors: a server outlives that.
+func TestOutOfDescriptors(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error)
+	disk := emptyDisk(4096)
+	go func() {
+		served <- server.Serve(ctx, &exhausted{Listener: l}, server.Export{Name: "exp", Backend: server.FromNode(disk), Size: disk.Size()})
+	}()
+	c := dial(t, path)
+	c.begin()
+	if got := c.simple(protocol.Request{Command: protocol.CmdFlush}, nil); got != 0 {
+		t.Errorf("the client is told %v", got)
+	}
+	cancel()
+	if err := <-served; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+// TestImpossibleBlockSizes: an export with sizes that no request can have is refused.
+func TestImpossibleBlockSizes(t *testing.T) {
+	s := server.New(server.Options{})
+	for _, b := range []protocol.BlockSizes{{Maximum: 1 << 20}, {Minimum: 1, Preferred: 4096}, {Minimum: 3, Preferred: 4096, Maximum: 8192}} {
+		if err := s.Add(server.Export{Blocks: b}); !errors.Is(err, blockdev.ErrInvalid) {
+			t.Errorf("%+v: %v", b, err)
+		}
+	}
 }

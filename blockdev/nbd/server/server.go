@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/qmon/qmon/blockdev"
@@ -74,7 +75,8 @@ type Export struct {
 	AllocationDepth bool
 	// Bitmaps are offered as contexts; at most MaxBitmaps.
 	Bitmaps []Bitmap
-	// Blocks are the sizes of requests; zero for any, preferably 4 KiB, at most 32 MiB.
+	// Blocks are the sizes of requests, all three of them; zero for any, preferably 4 KiB, at
+	// most 32 MiB.
 	Blocks protocol.BlockSizes
 	// Alignment is what clients that ask for sizes are told as the minimum, if that is more:
 	// what suits the disk. Requests that do not keep to it are answered all the same.
@@ -129,7 +131,8 @@ func Serve(ctx context.Context, l net.Listener, exports ...Export) error {
 // defaultBlocks are what an export advertises that says nothing of itself; QEMU's.
 var defaultBlocks = protocol.BlockSizes{Minimum: 1, Preferred: 4096, Maximum: protocol.MaxPayload}
 
-// Add makes an export known. ErrExists if the name is taken.
+// Add makes an export known. ErrExists if the name is taken, ErrInvalid if its block sizes
+// are none, ErrLimit if it has too much of something.
 func (s *Server) Add(e Export) error {
 	switch {
 	case len(e.Name) > protocol.MaxString:
@@ -141,6 +144,9 @@ func (s *Server) Add(e Export) error {
 	}
 	if e.Blocks == (protocol.BlockSizes{}) {
 		e.Blocks = defaultBlocks
+	}
+	if err := e.Blocks.Check(); err != nil || e.Blocks.Maximum > protocol.MaxPayload {
+		return blockdev.Errorf(blockdev.ErrInvalid, "export", e.Name, "block sizes %+v are not possible", e.Blocks)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -233,6 +239,11 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		nc, err := l.Accept()
 		if err != nil {
 			<-s.slots
+			if outOfResources(err) {
+				s.logf(err)
+				time.Sleep(acceptPause)
+				continue
+			}
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
@@ -243,6 +254,19 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		}
 		s.start(nc)
 	}
+}
+
+// acceptPause is how long the server waits for something that it lacks to accept a client.
+const acceptPause = 100 * time.Millisecond
+
+// outOfResources tells that accepting failed for want of what will be given back (accept(2)).
+func outOfResources(err error) bool {
+	for _, e := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *Server) addListener(l net.Listener) bool {
