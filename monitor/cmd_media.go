@@ -83,10 +83,7 @@ func change(ctx context.Context, s *Session, a Args) error {
 	if err != nil {
 		return err
 	}
-	if err := s.swap(d, v, a.Flag("f")); err != nil {
-		return errors.Join(err, v.Unref())
-	}
-	return nil
+	return s.swap(d, v, a.Flag("f"))
 }
 
 // mediumOptions says how change opens a medium.
@@ -109,26 +106,33 @@ func (s *Session) mediumOptions(d *blockdev.Drive, format, mode string) (blockde
 	return o, nil
 }
 
-// swap puts v in place of the drive's medium, through the tray.
+// swap puts v in place of the drive's medium, or closes v where that fails. The error may
+// also be that of closing the old medium.
 func (s *Session) swap(d *blockdev.Drive, v *blockdev.Vertex, force bool) error {
-	if err := s.openTray(d, force); err != nil {
-		return err
-	}
-	old, err := d.Remove()
+	old, err := s.exchange(d, v, force)
 	if err != nil {
-		return err
-	}
-	if err := d.Insert(v); err != nil {
-		if old != nil {
-			err = errors.Join(err, d.Insert(old))
-		}
-		return err
+		return errors.Join(err, v.Unref())
 	}
 	d.SetTray(false)
-	if old != nil {
-		return old.Unref()
+	if old == nil {
+		return nil
 	}
-	return nil
+	return old.Unref()
+}
+
+// exchange takes the medium out, through the tray, and puts v in. The old one stays if that
+// fails.
+func (s *Session) exchange(d *blockdev.Drive, v *blockdev.Vertex, force bool) (old *blockdev.Vertex, err error) {
+	if err := s.openTray(d, force); err != nil {
+		return nil, err
+	}
+	if old, err = d.Remove(); err != nil {
+		return nil, err
+	}
+	if err = d.Insert(v); err != nil && old != nil {
+		err = errors.Join(err, d.Insert(old))
+	}
+	return old, err
 }
 
 // reopen is change where the new medium is locked: by the old one, if it is the same
@@ -234,14 +238,18 @@ func driveDelete(_ context.Context, s *Session, a Args) error {
 	return v.Unref()
 }
 
-// removeDrive takes a drive off the machine. A device that uses it finds it empty.
+// removeDrive takes a drive off the machine. A device that uses it finds it empty. A medium
+// that cannot be flushed is closed as well: nobody could get at it again.
 func (s *Session) removeDrive(d *blockdev.Drive) error {
 	if err := s.Machine().Drives().Remove(d.Name()); err != nil {
 		return err
 	}
 	v, err := d.Remove()
-	if err != nil || v == nil {
+	if v == nil {
+		v = d.Medium()
+	}
+	if v == nil {
 		return err
 	}
-	return v.Unref()
+	return errors.Join(err, v.Unref())
 }

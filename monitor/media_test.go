@@ -1,6 +1,7 @@
 package monitor_test
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"regexp"
@@ -8,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/blockdev/blocktest"
 	"github.com/qmon/qmon/monitor"
 )
 
@@ -55,6 +57,53 @@ func (b *bench) drive(name string) *blockdev.Drive {
 }
 
 func image(words ...any) []any { return words }
+
+// failing is a disk that cannot be flushed, or not be closed.
+type failing struct {
+	*blocktest.Memory
+	flush, close error
+	closed       int
+}
+
+func (f *failing) Flush() error { return f.flush }
+
+func (f *failing) Close() error {
+	f.closed++
+	return f.close
+}
+
+// insert puts a disk into an empty drive.
+func (b *bench) insert(drive string, n blockdev.Node) {
+	b.t.Helper()
+	v, err := b.builder.Graph.Add(n, "", blockdev.Mode{Writable: true})
+	if err == nil {
+		err = b.drive(drive).Insert(v)
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// TestMediumThatFailsAtItsEnd: the one that comes after it is not closed in its place, and a
+// drive that is taken away leaves none open.
+func TestMediumThatFailsAtItsEnd(t *testing.T) {
+	mon, b := newBenchMonitor(t, scenario{
+		Images: [][]any{image("create", "-f", "raw", "@DIR@/a.raw", "1M")},
+		Setup:  []string{"-nodefaults", "-drive", "if=none,id=d", "-drive", "if=none,id=e"},
+	})
+	old := &failing{Memory: blocktest.NewMemory(make([]byte, 512)), close: errors.New("no space")}
+	b.insert("d", old)
+	b.expect(mon, [2]string{"change d @DIR@/a.raw raw", "Error: no space\n"})
+	if _, err := b.drive("d").ReadAt(make([]byte, 512), 0); err != nil {
+		t.Errorf("the new medium: %v", err)
+	}
+	lost := &failing{Memory: blocktest.NewMemory(make([]byte, 512)), flush: errors.New("no server")}
+	b.insert("e", lost)
+	b.expect(mon, [2]string{"drive_del e", "Error: no server\n"})
+	if old.closed != 1 || lost.closed != 1 {
+		t.Errorf("closed %d and %d times", old.closed, lost.closed)
+	}
+}
 
 func TestGuestIsAskedForItsMedium(t *testing.T) {
 	mon, b := newBenchMonitor(t, scenario{
