@@ -21,6 +21,7 @@ func openStdin() (stdinReader, error) { return newPollReader(unix.Stdin) }
 type pollReader struct {
 	fd   int
 	wake [2]*os.File // closing the second end ends the wait
+	over bool        // a wait has ended so; used by the reader alone
 }
 
 func newPollReader(fd int) (*pollReader, error) {
@@ -53,6 +54,9 @@ func (r *pollReader) Read(p []byte) (int, error) {
 // wait returns the events on the descriptor, 0 after timeout milliseconds (-1: none), or
 // an error after Close.
 func (r *pollReader) wait(timeout int) (events int16, err error) {
+	if r.over {
+		return 0, os.ErrClosed
+	}
 	fds := []unix.PollFd{
 		{Fd: int32(r.fd), Events: unix.POLLIN},
 		{Fd: int32(r.wake[0].Fd()), Events: unix.POLLIN},
@@ -65,6 +69,7 @@ func (r *pollReader) wait(timeout int) (events int16, err error) {
 		case err != nil:
 			return 0, err
 		case fds[1].Revents != 0:
+			r.over = true
 			_ = r.wake[0].Close()
 			return 0, os.ErrClosed
 		}

@@ -3,12 +3,14 @@
 package serial
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"os/signal"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/creack/pty"
 	"github.com/google/go-cmp/cmp"
@@ -273,4 +275,38 @@ func TestEndOfStandardInput(t *testing.T) {
 	w.Close()
 	f.wants(t, "<opened>last<closed>")
 	in.Close()
+}
+
+// TestClosedReaderStaysClosed: every read after Close ends.
+func TestClosedReaderStaysClosed(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	in, err := newPollReader(int(r.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := in.Close(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 2)
+	go func() {
+		for range 2 {
+			_, err := in.Read(make([]byte, 1))
+			ended <- err
+		}
+	}()
+	for range 2 {
+		select {
+		case err := <-ended:
+			if !errors.Is(err, os.ErrClosed) {
+				t.Errorf("read: %v", err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("a read waits on")
+		}
+	}
 }
