@@ -22,13 +22,20 @@ type daemon struct {
 	cmd   *exec.Cmd
 	addr  string // host:port
 	store string
+	ended chan struct{} // closed when the process is gone
 }
 
 // Limits of waiting for daemons.
 const (
 	startTimeout = 20 * time.Second
 	startPause   = 50 * time.Millisecond
+	// maxStarts is how often a daemon is started that ends at once: those of one host clear
+	// the same folder of locks when they start, and trip over each other there.
+	maxStarts = 5
 )
+
+// errEnded is about a daemon that did not stay.
+var errEnded = errors.New("the daemon ended")
 
 // HaveDaemons tells if SHEEP_BIN names a daemon to start.
 func HaveDaemons() bool { return os.Getenv("SHEEP_BIN") != "" }
@@ -43,8 +50,8 @@ func StartDaemons(ctx context.Context, dir string, n int) (*Daemons, error) {
 		dog = filepath.Join(filepath.Dir(sheep), "dog")
 	}
 	d := &Daemons{}
-	for i := range n {
-		if err := d.start(ctx, sheep, dog, dir, i); err != nil {
+	for range n {
+		if err := d.start(ctx, sheep, dog, dir); err != nil {
 			d.Stop()
 			return nil, err
 		}
@@ -56,12 +63,8 @@ func StartDaemons(ctx context.Context, dir string, n int) (*Daemons, error) {
 	return d, nil
 }
 
-// format waits until all have joined, makes a cluster of them, and waits until all know.
+// format makes a cluster of all, and waits until all know.
 func (d *Daemons) format(ctx context.Context, n int) error {
-	joined := func(list string) bool { return strings.Count(list, "127.0.0.1:") == n }
-	if err := d.nodes[0].await(ctx, joined, "node", "list"); err != nil {
-		return err
-	}
 	if _, err := d.nodes[0].ask(ctx, "cluster", "format", "-l", "--copies="+strconv.Itoa(n)); err != nil {
 		return err
 	}
@@ -89,7 +92,7 @@ func (n *daemon) ask(ctx context.Context, command, subcommand string, args ...st
 
 // await asks until the answer is good.
 func (n *daemon) await(ctx context.Context, good func(string) bool, command, subcommand string) error {
-	for end := time.Now().Add(startTimeout); ; time.Sleep(startPause) {
+	for end := time.Now().Add(startTimeout); ; {
 		out, err := n.ask(ctx, command, subcommand)
 		if err == nil && good(out) {
 			return nil
@@ -97,26 +100,56 @@ func (n *daemon) await(ctx context.Context, good func(string) bool, command, sub
 		if time.Now().After(end) {
 			return errors.Join(err, fmt.Errorf("dog %s %s still says %q", command, subcommand, out))
 		}
+		select {
+		case <-n.ended:
+			log, _ := os.ReadFile(filepath.Join(n.store, "sheep.log"))
+			return fmt.Errorf("%w: %v\n%s", errEnded, n.cmd.ProcessState, log)
+		case <-time.After(startPause):
+		}
 	}
 }
 
-// start starts one daemon. Each has a zone of its own: copies go to different zones.
-func (d *Daemons) start(ctx context.Context, sheep, dog, dir string, i int) error {
+// start adds a daemon to the cluster, and waits until it has joined the others.
+func (d *Daemons) start(ctx context.Context, sheep, dog, dir string) error {
+	for tries := 1; ; tries++ {
+		n, err := launch(ctx, sheep, dog, dir, len(d.nodes)+1)
+		if err != nil {
+			return err
+		}
+		d.nodes = append(d.nodes, n)
+		joined := func(list string) bool { return strings.Count(list, "127.0.0.1:") == len(d.nodes) }
+		err = n.await(ctx, joined, "node", "list")
+		if !errors.Is(err, errEnded) || tries == maxStarts {
+			return err
+		}
+		d.nodes = d.nodes[:len(d.nodes)-1]
+	}
+}
+
+// launch starts a daemon in a zone: copies go to different zones.
+func launch(ctx context.Context, sheep, dog, dir string, zone int) (*daemon, error) {
 	port, err := freePort()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	store := filepath.Join(dir, strconv.Itoa(i))
-	if err := os.Mkdir(store, 0o700); err != nil {
-		return err
+	store, err := os.MkdirTemp(dir, "")
+	if err != nil {
+		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, sheep, "-f", "-c", "local:"+filepath.Join(dir, "cluster"), "-b", "127.0.0.1",
-		"-p", strconv.Itoa(port), "-z", strconv.Itoa(i+1), store)
+		"-p", strconv.Itoa(port), "-z", strconv.Itoa(zone), store)
 	if err := cmd.Start(); err != nil {
-		return err
+		return nil, err
 	}
-	d.nodes = append(d.nodes, &daemon{dog: dog, cmd: cmd, addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), store: store})
-	return awaitAddr(d.Addr(i))
+	n := &daemon{
+		dog: dog, cmd: cmd, addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), store: store,
+		ended: make(chan struct{}),
+	}
+	go func() {
+		_ = cmd.Wait() // how it ended is in cmd
+		close(n.ended)
+	}()
+	return n, nil
 }
 
 func freePort() (int, error) {
@@ -125,18 +158,6 @@ func freePort() (int, error) {
 		return 0, err
 	}
 	return l.Addr().(*net.TCPAddr).Port, l.Close()
-}
-
-func awaitAddr(addr string) error {
-	for end := time.Now().Add(startTimeout); ; time.Sleep(startPause) {
-		c, err := net.Dial("tcp", addr)
-		if err == nil {
-			return c.Close()
-		}
-		if time.Now().After(end) {
-			return fmt.Errorf("the daemon does not listen: %w", err)
-		}
-	}
 }
 
 // Addr is where daemon i listens.
@@ -149,7 +170,7 @@ func (d *Daemons) Socket(i int) string { return filepath.Join(d.nodes[i].store, 
 // still in the kernel's table for alive.
 func (d *Daemons) Kill(i int) {
 	_ = d.nodes[i].cmd.Process.Kill()
-	_ = d.nodes[i].cmd.Wait()
+	<-d.nodes[i].ended
 }
 
 // Stop kills all.
@@ -162,7 +183,9 @@ func (d *Daemons) Stop() {
 // Dog asks the first daemon that lives by the cluster's own tool, and returns what it prints.
 func (d *Daemons) Dog(ctx context.Context, command, subcommand string, args ...string) (string, error) {
 	for _, n := range d.nodes {
-		if n.cmd.ProcessState == nil {
+		select {
+		case <-n.ended:
+		default:
 			return n.ask(ctx, command, subcommand, args...)
 		}
 	}
