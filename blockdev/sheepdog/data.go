@@ -87,12 +87,14 @@ func (m *Image) write(b []byte, off int64) error {
 }
 
 // writePiece writes to one object: beside others if it is there, alone if it has to be
-// made first, for making it again would wipe what others wrote.
+// made first, for making it again would wipe what others wrote, or if an erasure code's
+// stripes have to be completed.
 func (m *Image) writePiece(i uint32, b []byte, off uint32) error {
+	together := m.index.header().CopyPolicy == 0 || !splitsStripe(off, len(b))
 	for {
 		written := false
 		err := m.objects.shared(i, func() error {
-			if written = m.index.owns(i); !written {
+			if written = together && m.index.owns(i); !written {
 				return nil
 			}
 			return m.overwrite(i, b, off)
@@ -102,10 +104,16 @@ func (m *Image) writePiece(i uint32, b []byte, off uint32) error {
 		}
 		err = m.objects.alone(i, func() error {
 			owner, err := m.index.certain(i)
-			if err != nil || owner == m.index.vid() {
-				return err // somebody else made it meanwhile
+			switch {
+			case err != nil:
+				return err
+			case owner == m.index.vid() && together:
+				return nil // somebody else made it meanwhile
 			}
 			written = true
+			if owner == m.index.vid() {
+				return m.overwrite(i, b, off)
+			}
 			return m.allocate(i, owner, b, off)
 		})
 		if err != nil || written {

@@ -22,6 +22,8 @@
 //   - The first write to an object has it to itself, for creating an object again wipes it.
 //   - An object that was given back is made again only when it is gone, for the daemon
 //     removes it some time after it said so, whatever it holds by then.
+//   - Of an erasure code whole stripes are written, for the daemon wipes, or loses, what
+//     shares a stripe with other writes.
 //   - Objects of ancestors are copied when they are first written.
 //   - A working VDI that is open for writing is locked. The lock outlives a crash; the
 //     option break-lock gets rid of it. It does not outlive the daemons: a new connection

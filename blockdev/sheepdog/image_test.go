@@ -82,6 +82,39 @@ func TestFirstWritesOfOneObject(t *testing.T) {
 	}
 }
 
+// TestPartsOfStripes: small writes to one stripe of an erasure code all survive, one after
+// the other and at a time.
+func TestPartsOfStripes(t *testing.T) {
+	r := newRig(t)
+	if err := r.create("d", mib, blockdev.Options{"redundancy": "4:2"}); err != nil {
+		t.Fatal(err)
+	}
+	m := r.open("d", true)
+	r.write(m, filled('a', 4096), 0)
+	for _, c := range []struct{ off, n int64 }{{512, 8}, {1024, 1}, {2047, 2}, {3000, 600}} {
+		r.write(m, filled('b', int(c.n)), c.off)
+		r.wants(m, 'b', c.off, c.n)
+		r.wants(m, 'a', c.off+c.n, 4096-c.off-c.n)
+		r.write(m, filled('a', int(c.n)), c.off)
+	}
+	const part = p.StripeSize / 8
+	errs := make(chan error, 8)
+	for i := range int64(8) {
+		go func() {
+			_, err := m.WriteAt(filled(byte(i+1), part), i*part)
+			errs <- err
+		}()
+	}
+	for range 8 {
+		if err := <-errs; err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range int64(8) {
+		r.wants(m, byte(i+1), i*part, part)
+	}
+}
+
 func TestDiscard(t *testing.T) {
 	r := newRig(t)
 	m := r.disk("d", 3*mib+512)

@@ -90,24 +90,34 @@ func (l *live) sameToDog(m *Image, vdi string) {
 	l.dog("vdi", "check", vdi)
 }
 
-// TestLiveModel runs the random histories of TestModel against a real daemon.
+// TestLiveModel runs the random histories of TestModel against real daemons.
 func TestLiveModel(t *testing.T) {
-	l := startLive(t, 1)
-	runs := 0
-	rapid.Check(t, func(rt *rapid.T) {
-		runs++
-		size := rapid.Int64Range(1, 3*mib+100).Draw(rt, "size")
-		vdi := "d" + strconv.Itoa(runs)
-		m := &model{r: &l.rig, vdi: vdi, image: l.disk(vdi, size), disk: make([]byte, size), snapshots: map[string][]byte{}}
-		for range rapid.IntRange(1, 25).Draw(rt, "steps") {
-			m.step(rt)
-		}
-		m.check(rt)
-		m.try(rt, m.image.Close())
-		if got := l.dog("vdi", "read", vdi); got != string(m.disk) {
-			rt.Fatal("dog reads another disk")
-		}
-	})
+	for name, c := range map[string]struct {
+		nodes      int
+		redundancy string
+	}{"a copy": {1, "1"}, "erasure code": {3, "2:1"}} {
+		t.Run(name, func(t *testing.T) {
+			l := startLive(t, c.nodes)
+			runs := 0
+			rapid.Check(t, func(rt *rapid.T) {
+				runs++
+				size := rapid.Int64Range(1, 3*mib+100).Draw(rt, "size")
+				vdi := "d" + strconv.Itoa(runs)
+				if err := l.create(vdi, size, blockdev.Options{"redundancy": c.redundancy}); err != nil {
+					rt.Fatal(err)
+				}
+				m := &model{r: &l.rig, vdi: vdi, image: l.open(vdi, true), disk: make([]byte, size), snapshots: map[string][]byte{}}
+				for range rapid.IntRange(1, 25).Draw(rt, "steps") {
+					m.step(rt)
+				}
+				m.check(rt)
+				m.try(rt, m.image.Close())
+				if got := l.dog("vdi", "read", vdi); got != string(m.disk) {
+					rt.Fatal("dog reads another disk")
+				}
+			})
+		})
+	}
 }
 
 // TestLiveLock: a real daemon's lock stays when its owner crashes, until it is broken.

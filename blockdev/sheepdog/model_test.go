@@ -28,7 +28,11 @@ func TestModel(t *testing.T) {
 		r := newRig(t)
 		defer r.gateway.Kill()
 		size := rapid.Int64Range(1, 3*mib+100).Draw(rt, "size")
-		m := &model{r: r, vdi: "d", image: r.disk("d", size), disk: make([]byte, size), snapshots: map[string][]byte{}}
+		redundancy := rapid.SampledFrom([]string{"1", "2:1"}).Draw(rt, "redundancy")
+		if err := r.create("d", size, blockdev.Options{"redundancy": redundancy}); err != nil {
+			rt.Fatal(err)
+		}
+		m := &model{r: r, vdi: "d", image: r.open("d", true), disk: make([]byte, size), snapshots: map[string][]byte{}}
 		for range rapid.IntRange(1, 25).Draw(rt, "steps") {
 			m.step(rt)
 		}

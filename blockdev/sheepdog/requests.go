@@ -43,10 +43,39 @@ func (c *client) readObject(id p.ObjectID, b []byte, off uint32) error {
 	return err
 }
 
-// writeObject writes to an object that exists.
+// writeObject writes to an object that exists. Who writes parts of an erasure code's
+// stripes has the object alone.
 func (c *client) writeObject(id p.ObjectID, b []byte, off uint32, policy uint8) error {
+	if policy != 0 && splitsStripe(off, len(b)) {
+		var err error
+		if b, off, err = c.fillStripes(id, b, off); err != nil {
+			return err
+		}
+	}
 	_, err := c.call(p.Request{Opcode: p.OpWrite, OID: id, Offset: off, CopyPolicy: policy}, b, nil)
 	return err
+}
+
+// splitsStripe tells if a range begins or ends within a stripe.
+func splitsStripe(off uint32, n int) bool {
+	return off%p.StripeSize != 0 || (int64(off)+int64(n))%p.StripeSize != 0
+}
+
+// fillStripes completes b by what the object holds around it.
+func (c *client) fillStripes(id p.ObjectID, b []byte, off uint32) ([]byte, uint32, error) {
+	head := int(off % p.StripeSize)
+	size := (head + len(b) + p.StripeSize - 1) / p.StripeSize * p.StripeSize
+	out, start := make([]byte, size), off-uint32(head)
+	if err := c.readObject(id, out[:p.StripeSize], start); err != nil {
+		return nil, 0, err
+	}
+	if last := size - p.StripeSize; last > 0 {
+		if err := c.readObject(id, out[last:], start+uint32(last)); err != nil {
+			return nil, 0, err
+		}
+	}
+	copy(out[head:], b)
+	return out, start, nil
 }
 
 // createObject makes an object of which b is all that is not zero, or, with from, not the

@@ -21,6 +21,10 @@ const (
 	// LookupSize is the payload of a lookup: name and tag. It is never sent shorter: a
 	// lookup by snapshot id without the tag field kills the daemon.
 	LookupSize = 2 * NameSize
+	// StripeSize is what an erasure code cuts into strips. Of one that a write begins with
+	// and does not fill, the daemon wipes the rest; it also loses one of two writes to parts
+	// of one stripe that come at a time.
+	StripeSize = 512
 	// BitmapSize is what OpReadVDIs gives: a bit for each VDI id.
 	BitmapSize = MaxVID / 8
 )

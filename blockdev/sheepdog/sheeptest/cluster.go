@@ -8,8 +8,9 @@
 // Among the traps: creating an object again wipes it; writes past an object's end succeed
 // and vanish; rewriting an unchanged table entry loses the count of references, and with
 // it a snapshot's data; deleting a VDI whose table is not empty succeeds and does nothing;
-// a lock outlives its connection; a short lookup by snapshot id kills the daemon; an object
-// that lost its last reference is removed some time later, also if it was made again meanwhile.
+// a write to the first bytes of an erasure code's stripe wipes its others; a lock outlives
+// its connection; a short lookup by snapshot id kills the daemon; an object that lost its
+// last reference is removed some time later, also if it was made again meanwhile.
 package sheeptest
 
 import (

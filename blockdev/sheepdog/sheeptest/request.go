@@ -81,10 +81,19 @@ func (c *Cluster) objectRequest(r p.Request, payload []byte) ([]byte, p.Result) 
 		case r.OID.IsInode():
 			c.writeInode(o, payload, int64(r.Offset))
 		default:
-			o.write(payload, int64(r.Offset), size)
+			o.write(c.padded(r, payload), int64(r.Offset), size)
 		}
 	}
 	return nil, p.Success
+}
+
+// padded is what the daemon makes of a write that begins with a stripe of an erasure code
+// and does not fill it.
+func (c *Cluster) padded(r p.Request, payload []byte) []byte {
+	if !c.erasureCoded(r.OID) || r.Offset%p.StripeSize != 0 || len(payload) >= p.StripeSize {
+		return payload
+	}
+	return append(bytes.Clone(payload), make([]byte, p.StripeSize-len(payload))...)
 }
 
 // erasureCoded tells if an object is kept as strips.
