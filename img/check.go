@@ -2,6 +2,7 @@ package img
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -22,8 +23,11 @@ type CheckReport struct {
 	blockdev.CheckResult
 }
 
-// Check verifies the metadata of an image. It fails with ErrNotSupported for formats that
-// have none; findings are no failure, they are counted in the report.
+// ErrNoCheck is the kind of Check's error about a format that has nothing to be checked.
+var ErrNoCheck = fmt.Errorf("no check: %w", blockdev.ErrNotSupported)
+
+// Check verifies the metadata of an image. It fails with ErrNoCheck for formats that have
+// none; findings are no failure, they are counted in the report.
 func Check(ctx context.Context, o CheckOptions) (r *CheckReport, err error) {
 	writable := o.Repair.RepairLeaks || o.Repair.RepairErrors
 	v, err := o.open(ctx, o.Image, access{writable: writable, check: true})
@@ -33,10 +37,13 @@ func Check(ctx context.Context, o CheckOptions) (r *CheckReport, err error) {
 	defer release(v, &err)
 	c, ok := v.Node.(blockdev.Checker)
 	if !ok {
-		return nil, blockdev.Errorf(blockdev.ErrNotSupported, "check", o.Image.label(),
+		return nil, blockdev.Errorf(ErrNoCheck, "check", o.Image.label(),
 			"This image format does not support checks")
 	}
 	res, err := checkTwice(ctx, c, o.Repair)
+	if errors.Is(err, blockdev.ErrNotSupported) {
+		return nil, blockdev.Errorf(ErrNoCheck, "check", o.Image.label(), "%s", blockdev.Message(err))
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -23,6 +23,10 @@ type tracker struct {
 // what the header says of them is left alone until somebody writes.
 func (im *Image) openBitmaps() error {
 	if !im.hdr.hasBitmaps() {
+		if im.v3() && im.hdr.extensionData(extBitmaps) != nil {
+			im.tell("warning: a program lacking bitmap support modified this file, so all bitmaps are now considered inconsistent\n" +
+				"Some clusters may be leaked, run 'qemu-img check -r' on the image file to fix.")
+		}
 		return nil
 	}
 	list, err := im.readBitmaps()

@@ -44,6 +44,7 @@ type checker struct {
 	l2         []byte // what readL2 read last
 
 	incomplete bool         // snapshot table entries lack what version 3 asks for
+	uncounted  bool         // the snapshot table lies behind the end of the file
 	structural bool         // what is counted now are the refcount structures
 	structures []clusterRun // the refcount table and its blocks, as counted
 	broken     bool         // the refcount structures must be made anew
@@ -68,6 +69,9 @@ func (c *checker) corrupt(format string, args ...any) {
 }
 
 func (c *checker) run() error {
+	if err := c.readSnapshotTable(); err != nil {
+		return err
+	}
 	if err := c.countAll(); err != nil {
 		return err
 	}

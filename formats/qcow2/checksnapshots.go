@@ -2,9 +2,61 @@ package qcow2
 
 import (
 	"errors"
+	"fmt"
+	"syscall"
 
 	"github.com/qmon/qmon/blockdev"
 )
+
+// readSnapshotTable is about a table that was not read when the image was opened. What is
+// beyond its limits is left out, where errors are repaired.
+func (c *checker) readSnapshotTable() error {
+	im := c.im
+	fault := im.snapshotFault
+	if fault == nil {
+		return nil
+	}
+	text, number := "failed to read the snapshot table: "+blockdev.Message(fault), syscall.EFBIG
+	switch {
+	case !validTable(im.hdr.snapshotsOffset, 0, im.clusterSize):
+		text, number = "snapshot table offset invalid", syscall.EINVAL
+	case !errors.Is(fault, blockdev.ErrLimit):
+		return fault
+	case c.options.RepairErrors:
+		return c.cutSnapshotTable()
+	case im.hdr.snapshotCount > maxSnapshots:
+		text = blockdev.Message(fault)
+	}
+	return blockdev.Because("Check failed", blockdev.Errorf(&refusal{blockdev.ErrCorrupt, number}, "check", im.name, "ERROR %s", text))
+}
+
+// cutSnapshotTable reads a table that is too large without what is too much. Snapshots that
+// are left out are forgotten at once; the entries are written anew in the end.
+func (c *checker) cutSnapshotTable() error {
+	im := c.im
+	discard := func(n int64, format string, args ...any) {
+		c.result.CorruptionsFixed += n
+		if c.options.Report != nil {
+			c.options.Report(blockdev.Finding{Kind: blockdev.FindingCorruption, Text: "Discarding " + fmt.Sprintf(format, args...)})
+		}
+	}
+	if err := im.loadSnapshots(discard); err != nil {
+		return err
+	}
+	im.snapshotFault = nil
+	for _, s := range im.snaps {
+		c.incomplete = c.incomplete || s.cut > 0
+	}
+	left := uint32(len(im.snaps))
+	if left == im.hdr.snapshotCount {
+		return nil
+	}
+	if err := im.setSnapshotTable(left, im.hdr.snapshotsOffset); err != nil {
+		return err
+	}
+	im.hdr.snapshotCount = left
+	return nil
+}
 
 // checkSnapshotEntries: version 3 asks for extra data up to the disk size.
 func (c *checker) checkSnapshotEntries() {
@@ -36,8 +88,23 @@ func (c *checker) countSnapshots() error {
 			return err
 		}
 	}
-	c.count(c.im.hdr.snapshotsOffset, c.im.snapshotBytes)
+	c.uncounted = !c.count(c.im.hdr.snapshotsOffset, c.im.snapshotBytes)
 	return nil
+}
+
+// renewSnapshotTable writes the table with the fields that version 3 asks for.
+func (c *checker) renewSnapshotTable() error {
+	im := c.im
+	if c.uncounted {
+		im.snapshotBytes = 0 // where it was is free already
+	}
+	if err := im.writeSnapshotTable(im.snaps); err != nil {
+		return err
+	}
+	for _, s := range im.snaps {
+		s.extraSize, s.cut = max(s.extraSize, snapshotExtraV3), 0
+	}
+	return im.commitAll()
 }
 
 // countBitmaps counts the clusters of persistent bitmaps, if the image says that they are

@@ -230,10 +230,10 @@ func (h *header) validateTables(name string, check bool) error {
 		return limitError(name, offRefTableClusters, "Reference count table too large")
 	case !validTable(h.refTableOffset, int64(h.refTableClusters)*cs, cs):
 		return headerError(name, offRefTableOffset, "Reference count table offset invalid")
-	case h.snapshotCount > maxSnapshots:
+	case h.snapshotCount > maxSnapshots && !check:
 		return limitError(name, offSnapshotCount, "Snapshot table too large")
-	case !validTable(h.snapshotsOffset, int64(h.snapshotCount)*snapshotFixedSize, cs):
-		return headerError(name, offSnapshotsOffset, "Snapshot table offset invalid")
+	case !validTable(h.snapshotsOffset, int64(h.snapshotCount)*snapshotFixedSize, cs) && !check:
+		return headerError(name, offSnapshotsOffset, snapshotsOffsetInvalid)
 	case int64(h.l1Size) > maxL1Bytes/8:
 		return limitError(name, offL1Size, "Active L1 table too large")
 	case !validTable(h.l1Offset, int64(h.l1Size)*8, cs):

@@ -66,6 +66,7 @@ type Image struct {
 	tablesCounted []tableWrite // see countTables
 	snaps         []*snapshot
 	snapshotBytes int64 // of the snapshot table
+	snapshotFault error // why it could not be read; for a check, which reports it
 	suspect       bool  // refcounts are wrong since an error: they are rebuilt at the end
 	closed        bool
 	cleaner       *time.Timer // see startCleaning; nil for none
@@ -185,8 +186,11 @@ func (im *Image) loadTables() error {
 		return err
 	}
 	im.l1 = l1Table{off: h.l1Offset, entries: l1, dirty: map[int]struct{}{}}
-	if err := im.loadSnapshots(); err != nil {
-		return err
+	if err := im.loadSnapshots(nil); err != nil {
+		if !im.mode.Check {
+			return err
+		}
+		im.snapshotFault = err
 	}
 	return im.openBitmaps()
 }

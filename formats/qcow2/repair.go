@@ -168,19 +168,15 @@ func (c *checker) finishRepair() error {
 	if err := im.commitAll(); err != nil {
 		return err
 	}
+	if c.incomplete && c.options.RepairErrors {
+		if err := c.renewSnapshotTable(); err != nil {
+			_, words := blockdev.SystemError(err)
+			c.note("ERROR failed to update snapshot table: " + words)
+			return blockdev.Because("Check failed", err)
+		}
+	}
 	if c.result.Corruptions > 0 || c.result.CheckErrors > 0 {
 		return nil
-	}
-	if c.incomplete && c.options.RepairErrors {
-		if err := im.writeSnapshotTable(im.snaps); err != nil {
-			return err
-		}
-		for _, s := range im.snaps {
-			s.extraSize = max(s.extraSize, snapshotExtraV3)
-		}
-		if err := im.commitAll(); err != nil {
-			return err
-		}
 	}
 	im.unrepaired, im.suspect = false, false
 	marks := uint64(incompatCorrupt | incompatDirty)

@@ -2,6 +2,8 @@ package qcow2
 
 import (
 	"encoding/binary"
+	"fmt"
+	"strings"
 	"syscall"
 	"time"
 
@@ -35,6 +37,8 @@ const (
 	maxSnapshotString     = 1<<16 - 1
 )
 
+const snapshotsOffsetInvalid = "Snapshot table offset invalid"
+
 // snapshot is an entry of the snapshot table.
 type snapshot struct {
 	l1Offset     int64
@@ -48,36 +52,69 @@ type snapshot struct {
 	icount       uint64
 	extraSize    int    // as found in the file
 	unknownExtra []byte // beyond what we know
+	cut          int64  // bytes of extra data that the file has and that are left out
 	users        int    // nodes opened on it
 }
 
 func (s *snapshot) public() blockdev.Snapshot {
 	return blockdev.Snapshot{
-		ID: s.id, Name: s.name, VMStateSize: s.vmStateSize, DiskSize: s.diskSize,
+		ID: cString(s.id), Name: cString(s.name), VMStateSize: s.vmStateSize, DiskSize: s.diskSize,
 		Date: time.Unix(int64(s.seconds), int64(s.nanoseconds)), VMClock: time.Duration(s.vmClock), ICount: s.icount,
 	}
 }
 
-// loadSnapshots reads the snapshot table entry by entry: their lengths are in them.
-func (im *Image) loadSnapshots() error {
-	off := im.hdr.snapshotsOffset
-	for i := 0; i < int(im.hdr.snapshotCount); i++ {
-		s, n, err := im.readSnapshot(off, i)
+// discarding is told what is beyond the limits on the snapshot table and left out, and of how
+// many snapshots that is.
+type discarding func(n int64, format string, args ...any)
+
+// overhangs is the hint for who cannot open an image that has n snapshots too many.
+func overhangs(n int64) string {
+	return fmt.Sprintf("You can force-remove all %d overhanging snapshots with qemu-img check -r all", n)
+}
+
+// cString is what of a string QEMU sees.
+func cString(s string) string {
+	s, _, _ = strings.Cut(s, "\x00")
+	return s
+}
+
+// loadSnapshots reads the snapshot table entry by entry: their lengths are in them. With
+// discard it goes on where limits are passed.
+func (im *Image) loadSnapshots(discard discarding) error {
+	off, count := im.hdr.snapshotsOffset, int64(im.hdr.snapshotCount)
+	if !validTable(off, 0, im.clusterSize) {
+		return headerError(im.name, offSnapshotsOffset, snapshotsOffsetInvalid)
+	}
+	if over := count - maxSnapshots; over > 0 {
+		if discard == nil {
+			return limitError(im.name, offSnapshotCount, "snapshot table too large\n"+overhangs(over))
+		}
+		discard(over, "%d overhanging snapshots", over)
+		count = maxSnapshots
+	}
+	var list []*snapshot
+	size := int64(0) // of what is kept
+	for i := range count {
+		s, n, err := im.readSnapshot(off, i, discard)
 		if err != nil {
 			return err
 		}
-		im.snaps = append(im.snaps, s)
-		off += n
-		if off-im.hdr.snapshotsOffset > maxSnapshotTableBytes {
-			return limitError(im.name, off, "Snapshot table is too big")
+		if size += n - s.cut; size > maxSnapshotTableBytes {
+			if discard == nil {
+				return limitError(im.name, off, "Snapshot table is too big\n"+overhangs(count-i))
+			}
+			discard(count-i, "%d overhanging snapshots (snapshot table is too big)", count-i)
+			break
 		}
+		list = append(list, s)
+		off += n
 	}
-	im.snapshotBytes = off - im.hdr.snapshotsOffset
+	im.snaps, im.snapshotBytes = list, off-im.hdr.snapshotsOffset
 	return nil
 }
 
 // readSnapshot reads the table entry at off and tells its padded length.
-func (im *Image) readSnapshot(off int64, index int) (*snapshot, int64, error) {
+func (im *Image) readSnapshot(off, index int64, discard discarding) (*snapshot, int64, error) {
 	fixed := make([]byte, snapshotFixedSize)
 	if err := readPadded(im.file, fixed, off); err != nil {
 		return nil, 0, err
@@ -94,20 +131,29 @@ func (im *Image) readSnapshot(off int64, index int) (*snapshot, int64, error) {
 		icount:      blockdev.NoICount,
 	}
 	extra := int64(be.Uint32(fixed[snapExtraSize:]))
-	if extra > maxSnapshotExtra {
+	switch {
+	case extra > maxSnapshotExtra && discard != nil:
+		discard(1, "too much extra metadata in snapshot table entry %d (%d > %d)", index, extra, maxSnapshotExtra)
+		extra, s.cut = maxSnapshotExtra, extra-maxSnapshotExtra
+	case extra > maxSnapshotExtra:
 		return nil, 0, blockdev.ErrorAt(blockdev.ErrLimit, "open", im.name, off+snapExtraSize,
 			"Too much extra metadata in snapshot table entry %d\nYou can force-remove this extra metadata with qemu-img check -r all", index)
 	}
 	idLen := int64(be.Uint16(fixed[snapIDLength:]))
 	nameLen := int64(be.Uint16(fixed[snapNameLength:]))
-	rest := make([]byte, extra+idLen+nameLen)
-	if err := readPadded(im.file, rest, off+snapshotFixedSize); err != nil {
+	known := make([]byte, extra)
+	names := make([]byte, idLen+nameLen)
+	at := off + snapshotFixedSize
+	if err := readPadded(im.file, known, at); err != nil {
 		return nil, 0, err
 	}
-	s.decodeExtra(rest[:extra])
-	s.id = string(rest[extra : extra+idLen])
-	s.name = string(rest[extra+idLen:])
-	return s, (snapshotFixedSize + int64(len(rest)) + 7) &^ 7, nil
+	at += extra + s.cut
+	if err := readPadded(im.file, names, at); err != nil {
+		return nil, 0, err
+	}
+	s.decodeExtra(known)
+	s.id, s.name = string(names[:idLen]), string(names[idLen:])
+	return s, (at + int64(len(names)) - off + 7) &^ 7, nil
 }
 
 func (s *snapshot) decodeExtra(b []byte) {

@@ -41,7 +41,7 @@ func runCheck(t *tool, args []string) (int, error) {
 	}
 	o.Repair.Report = func(f blockdev.Finding) { fmt.Fprintln(t.stderr, f.Text) }
 	r, err := img.Check(t.ctx, o)
-	if errors.Is(err, blockdev.ErrNotSupported) && r == nil {
+	if errors.Is(err, img.ErrNoCheck) {
 		return statusNotSupported, err
 	}
 	if err != nil {
@@ -71,12 +71,12 @@ func setRepair(o *blockdev.CheckOptions, mode string) error {
 
 func checkStatus(r *img.CheckReport) int {
 	switch {
+	case r.CheckErrors > 0:
+		return statusFailed
 	case r.Corruptions > 0:
 		return statusCorrupt
 	case r.Leaks > 0:
 		return statusLeaks
-	case r.CheckErrors > 0:
-		return statusFailed
 	}
 	return statusOK
 }

@@ -12,23 +12,18 @@ import (
 	"github.com/qmon/qmon/blockdev/driveopt"
 	"github.com/qmon/qmon/img"
 	"github.com/qmon/qmon/internal/qemuopts"
+	"github.com/qmon/qmon/internal/warning"
 )
 
 // session is what the library is called with.
 func (t *tool) session() img.Session {
 	return img.Session{
 		Gate: &t.gate,
-		Warn: t.warn,
+		Warn: t.warn(),
 	}
 }
 
-// warn prints a warning; a text of its own begins with no name.
-func (t *tool) warn(text string) {
-	if strings.HasPrefix(text, "warning: ") {
-		text = t.prog + ": " + text
-	}
-	fmt.Fprint(t.stderr, text)
-}
+func (t *tool) warn() func(text string) { return warning.Printer(t.stderr, t.prog) }
 
 // sourceFlags are the options about an image that is opened.
 type sourceFlags struct {

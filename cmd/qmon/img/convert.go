@@ -158,7 +158,7 @@ func (t *tool) salvaged(quiet bool) func(error) {
 		if e.Op == blockdev.OpCopyMap {
 			what = "reading block status at"
 		}
-		t.warn(fmt.Sprintf("warning: error while %s offset %d: %s\n", what, e.Offset, blockdev.Message(err)))
+		t.warn()(fmt.Sprintf("warning: error while %s offset %d: %s\n", what, e.Offset, blockdev.Message(err)))
 	}
 }
 

@@ -23,6 +23,7 @@ import (
 	"github.com/qmon/qmon/internal/objects"
 	"github.com/qmon/qmon/internal/release"
 	"github.com/qmon/qmon/internal/signals"
+	"github.com/qmon/qmon/internal/warning"
 	"github.com/qmon/qmon/monitor"
 	"github.com/qmon/qmon/qemuio"
 	"github.com/qmon/qmon/serial"
@@ -95,7 +96,7 @@ func (t *tool) main(args []string) int {
 		Report: func(text string) { fmt.Fprintf(t.stderr, "%s: %s\n", t.prog, text) },
 		Reopen: t.reopen, Misaligned: o.misaligned,
 	})
-	t.graph.Notify = func(text string) { fmt.Fprint(t.stderr, text) }
+	t.graph.Notify = warning.Printer(t.stderr, t.prog)
 	t.gate = blockdev.FollowGate{}
 	if o.restrict != "" {
 		t.gate = blockdev.RestrictGate{Dir: o.restrict}

@@ -15,6 +15,7 @@ import (
 	"github.com/qmon/qmon/blockdev/tlscreds"
 	"github.com/qmon/qmon/img"
 	"github.com/qmon/qmon/internal/qemuopts"
+	"github.com/qmon/qmon/internal/warning"
 )
 
 // serve serves the image until a signal comes or, unless it is to persist, the last client
@@ -24,7 +25,7 @@ func (t *tool) serve(ctx context.Context, o *options) (err error) {
 	if err != nil {
 		return err
 	}
-	g := &blockdev.Graph{Notify: func(text string) { fmt.Fprint(t.stderr, text) }}
+	g := &blockdev.Graph{Notify: warning.Printer(t.stderr, t.prog)}
 	v, err := t.open(ctx, g, o)
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/blockdev/driveopt"
+	"github.com/qmon/qmon/internal/warning"
 	"github.com/qmon/qmon/vm"
 )
 
@@ -21,7 +22,7 @@ type storage struct {
 }
 
 func newStorage(o *options, p personality, m *vm.Machine) *storage {
-	s := &storage{graph: &blockdev.Graph{Notify: func(text string) { fmt.Fprint(os.Stderr, text) }}, gate: blockdev.FollowGate{}, board: p}
+	s := &storage{graph: &blockdev.Graph{Notify: warning.Printer(os.Stderr, o.program)}, gate: blockdev.FollowGate{}, board: p}
 	if o.restrict != "" {
 		s.gate = blockdev.RestrictGate{Dir: o.restrict}
 	}
