@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -303,15 +302,10 @@ func TestHostileServers(t *testing.T) {
 	fixed = binary.BigEndian.AppendUint16(fixed, protocol.FlagFixedNewstyle)
 	huge := binary.BigEndian.AppendUint64(greeting[:8:8], protocol.MagicOldstyle)
 	huge = append(binary.BigEndian.AppendUint64(huge, 1<<64-1), make([]byte, 4+124)...)
-	unknown := slices.Clone(fixed)
-	for _, o := range []protocol.Option{protocol.OptExtendedHeaders, protocol.OptStructuredReply} {
-		unknown = protocol.AppendOptionReply(unknown, o, protocol.RepErrUnsupported, nil)
-	}
 	for name, tt := range map[string]struct {
 		says []byte
 		open bool // the handshake succeeds, the read after it fails
 	}{
-		"an export without a size":    {protocol.AppendOptionReply(unknown, protocol.OptGo, protocol.RepAck, nil), false},
 		"nothing":                     {nil, false},
 		"something else":              {bytes.Repeat([]byte("SSH-2.0-"), 4), false},
 		"a size over any":             {huge, false},
@@ -340,6 +334,29 @@ func TestHostileServers(t *testing.T) {
 				t.Errorf("read: %v", err)
 			}
 		})
+	}
+}
+
+// TestServerThatLeavesTheSizeOut enters transmission without having told of the export.
+func TestServerThatLeavesTheSizeOut(t *testing.T) {
+	says := binary.BigEndian.AppendUint64(nil, protocol.MagicInit)
+	says = binary.BigEndian.AppendUint64(says, protocol.MagicOption)
+	says = binary.BigEndian.AppendUint16(says, protocol.FlagFixedNewstyle)
+	says = protocol.AppendOptionReply(says, protocol.OptGo, protocol.RepAck, nil)
+	var running sync.WaitGroup
+	defer running.Wait()
+	dial := func(context.Context) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		running.Go(func() { _, _ = io.Copy(io.Discard, theirs) })
+		running.Go(func() { _, _ = theirs.Write(says) })
+		return ours, nil
+	}
+	c, err := client.Connect(t.Context(), client.Config{Address: "silent", Dial: dial, Replies: client.AskNothing})
+	if !errors.Is(err, protocol.ErrProtocol) || blockdev.Message(err) != "broken server omitted NBD_INFO_EXPORT" {
+		t.Error(err)
+	}
+	if err == nil {
+		c.Close()
 	}
 }
 
