@@ -307,6 +307,13 @@ type Filter interface {
 	Filtered() Node
 }
 
+// Drainer holds requests back by itself, as limits of a drive do. Fallback: it does not.
+type Drainer interface {
+	// BeginDrain lets those that wait, and all that come before end is called, go on at once.
+	// Drains nest.
+	BeginDrain() (end func())
+}
+
 // Breaker suspends requests at events of a driver above it ("l2_update"), for tests.
 // Fallback: none.
 type Breaker interface {

@@ -129,7 +129,7 @@ func TestDirtyBitmapsMergeBothWays(t *testing.T) {
 	a.Set(0, 1)
 	b.Set(4096, 1)
 	merge := func(to, from *blockdev.DirtyBitmap) {
-		for range 20000 {
+		for range 3000 {
 			if err := to.Merge(from); err != nil {
 				t.Error(err)
 			}

@@ -117,16 +117,18 @@ func (k requestKind) String() string {
 	return [...]string{"read", "write", "flush", "discard"}[k]
 }
 
-// Drain holds back new requests and waits for those in flight; the function returned
-// lets requests go on. Drains nest.
+// Drain holds back new requests and waits for those in flight, which no limit makes wait any
+// more; the function returned lets requests go on. Drains nest.
 func (d *Drive) Drain() (resume func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.drains++
+	end := d.medium.beginDrain()
 	for d.inFlight > 0 {
 		d.idle.Wait()
 	}
 	return sync.OnceFunc(func() {
+		end()
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		d.drains--
@@ -134,4 +136,23 @@ func (d *Drive) Drain() (resume func()) {
 			d.idle.Broadcast()
 		}
 	})
+}
+
+// beginDrain begins a drain of v, which may be nil, and of every [Drainer] below it.
+func (v *Vertex) beginDrain() (end func()) {
+	var ends []func()
+	if v != nil {
+		for _, image := range v.Chain() {
+			for ; image != nil; image = image.File() {
+				if n, ok := image.Node.(Drainer); ok {
+					ends = append(ends, n.BeginDrain())
+				}
+			}
+		}
+	}
+	return func() {
+		for _, end := range ends {
+			end()
+		}
+	}
 }

@@ -124,8 +124,8 @@ func ParseLimits(o blockdev.Options) (Limits, error) {
 
 // Group is what filters share.
 type Group struct {
-	// turn is held by who waits in a direction: the others of that direction come after.
-	turn [2]sync.Mutex
+	// turn has room for who waits in a direction: the others of that direction come after.
+	turn [2]chan struct{}
 
 	mu   sync.Mutex // never held while somebody waits
 	size int64
@@ -137,7 +137,7 @@ type Group struct {
 
 // NewGroup makes a group with valid limits.
 func NewGroup(l Limits) *Group {
-	g := &Group{}
+	g := &Group{turn: [2]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)}}
 	g.set(l)
 	return g
 }
@@ -159,20 +159,29 @@ func (g *Group) set(l Limits) {
 	add(&g.requests, l.RequestsTotal, l.RequestsRead, l.RequestsWrite)
 }
 
-// wait returns when a request may begin. Those of one direction that wait go in the order of
-// their arrival.
-func (g *Group) wait(d direction, length int64) {
-	g.turn[d].Lock()
-	defer g.turn[d].Unlock()
+// wait returns when a request may begin, or drained is closed. Those of one direction that
+// wait go in the order of their arrival.
+func (g *Group) wait(d direction, length int64, drained <-chan struct{}) {
+	select {
+	case g.turn[d] <- struct{}{}:
+	case <-drained:
+		return
+	}
+	defer func() { <-g.turn[d] }()
 	for {
 		delay, changed := g.enter(d, length)
 		if delay == 0 {
 			return
 		}
+		timer := time.NewTimer(delay)
 		select {
-		case <-time.After(delay):
+		case <-timer.C:
 		case <-changed:
+		case <-drained:
+			timer.Stop()
+			return
 		}
+		timer.Stop()
 	}
 }
 
@@ -230,8 +239,12 @@ func (b *bucket) full(now time.Time) time.Duration {
 		b.burst = max(0, b.burst-passed*most)
 		seconds = max(seconds, (b.burst-most/slack)/most)
 	}
-	return time.Duration(seconds * float64(time.Second))
+	return time.Duration(min(seconds, longestDelay) * float64(time.Second))
 }
+
+// longestDelay is how many seconds are waited for before looks are taken again: a year, far
+// from what a Duration cannot hold.
+const longestDelay = 365 * 24 * 60 * 60
 
 // groups are those that drives made: they are no objects.
 var groups = struct {

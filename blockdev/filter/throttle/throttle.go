@@ -15,6 +15,7 @@ package throttle
 
 import (
 	"context"
+	"sync"
 
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/blockdev/filter"
@@ -33,11 +34,16 @@ type Node struct {
 	filter.Base
 	image blockdev.Node
 	group *Group
+
+	mu      sync.Mutex
+	drains  int
+	drained chan struct{} // closed while there are drains
 }
 
 var (
-	_ blockdev.Node   = (*Node)(nil)
-	_ blockdev.Filter = (*Node)(nil)
+	_ blockdev.Node    = (*Node)(nil)
+	_ blockdev.Filter  = (*Node)(nil)
+	_ blockdev.Drainer = (*Node)(nil)
 )
 
 func open(_ context.Context, r blockdev.OpenRequest) (blockdev.Node, error) {
@@ -54,36 +60,62 @@ func open(_ context.Context, r blockdev.OpenRequest) (blockdev.Node, error) {
 
 // New puts the filter over an image.
 func New(image blockdev.Node, g *Group) *Node {
-	return &Node{Base: filter.Over(image), image: image, group: g}
+	return &Node{Base: filter.Over(image), image: image, group: g, drained: make(chan struct{})}
+}
+
+// BeginDrain implements blockdev.Drainer: the limits do not hold until end is called.
+func (n *Node) BeginDrain() (end func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.drains == 0 {
+		close(n.drained)
+	}
+	n.drains++
+	return sync.OnceFunc(func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.drains--
+		if n.drains == 0 {
+			n.drained = make(chan struct{})
+		}
+	})
+}
+
+// wait returns when a request may begin.
+func (n *Node) wait(d direction, length int64) {
+	n.mu.Lock()
+	drained := n.drained
+	n.mu.Unlock()
+	n.group.wait(d, length, drained)
 }
 
 // ReadAt waits for its turn and reads.
 func (n *Node) ReadAt(p []byte, off int64) (int, error) {
-	n.group.wait(read, int64(len(p)))
+	n.wait(read, int64(len(p)))
 	return n.image.ReadAt(p, off)
 }
 
 // WriteAt waits for its turn and writes.
 func (n *Node) WriteAt(p []byte, off int64) (int, error) {
-	n.group.wait(write, int64(len(p)))
+	n.wait(write, int64(len(p)))
 	return n.image.WriteAt(p, off)
 }
 
 // WriteZeroes counts as a write.
 func (n *Node) WriteZeroes(off, length int64, flags blockdev.ZeroFlags) error {
-	n.group.wait(write, length)
+	n.wait(write, length)
 	return n.Base.WriteZeroes(off, length, flags)
 }
 
 // Discard counts as a write.
 func (n *Node) Discard(off, length int64) error {
-	n.group.wait(write, length)
+	n.wait(write, length)
 	return n.Base.Discard(off, length)
 }
 
 // WriteCompressed counts as a write.
 func (n *Node) WriteCompressed(p []byte, off int64) error {
-	n.group.wait(write, int64(len(p)))
+	n.wait(write, int64(len(p)))
 	return n.Base.WriteCompressed(p, off)
 }
 

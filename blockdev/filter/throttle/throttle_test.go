@@ -27,6 +27,7 @@ func TestBucket(t *testing.T) {
 		{"which takes its time", Rate{Average: 1000, Length: 1}, 1100, 750 * time.Millisecond, 250 * time.Millisecond},
 		{"a burst of one second", Rate{Average: 100, Max: 1000, Length: 1}, 1000, 0, 0},
 		{"no more than that", Rate{Average: 100, Max: 1000, Length: 1}, 1010, 0, 100 * time.Millisecond},
+		{"what would take for ever", Rate{Average: 1, Length: 1}, 1 << 50, 0, longestDelay * time.Second},
 		{"a long burst keeps to its own rate", Rate{Average: 100, Max: 1000, Length: 60}, 1100, 0, time.Second},
 	} {
 		b := &bucket{rate: c.rate, level: c.level, burst: c.level, last: start}
@@ -124,4 +125,46 @@ func TestRefusals(t *testing.T) {
 		}
 		registry.Remove(t.Name())
 	}
+}
+
+// TestDrainLetsRequestsGo: a drive whose limits would hold requests back for days is empty at
+// once if that is asked for, whoever else uses the limits.
+func TestDrainLetsRequestsGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		group := NewGroup(Limits{BytesWrite: Rate{Average: 1, Length: 1}})
+		start := time.Now()
+		var g blockdev.Graph
+		var drives []*blockdev.Drive
+		for range 2 {
+			v, err := g.Add(New(blocktest.NewMemory(make([]byte, 1<<20)), group), "", blockdev.Mode{Writable: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			d := blockdev.NewDrive(blockdev.DriveConfig{})
+			if err := d.Insert(v); err != nil {
+				t.Fatal(err)
+			}
+			drives = append(drives, d)
+			for range 3 {
+				go func() {
+					if _, err := d.WriteAt(make([]byte, 1<<20), 0); err != nil {
+						t.Error(err)
+					}
+				}()
+			}
+			synctest.Wait()
+		}
+		for i := range drives {
+			v, err := drives[len(drives)-1-i].Remove() // the one that waits behind the other first
+			if err != nil {
+				t.Fatal(err)
+			}
+			if took := time.Since(start); took > time.Second {
+				t.Errorf("removing the medium took %v", took)
+			}
+			if err := v.Unref(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
 }
