@@ -51,7 +51,7 @@ type client struct {
 	gateways  []gateway
 	timeout   time.Duration // of a request
 	reconnect time.Duration // of attempts to get a new connection
-	removal   time.Duration // of an object that is to be made again
+	removal   time.Duration // of waiting for the removal of an object that is to be made again
 	slots     chan struct{}
 
 	quit context.Context // done when the disk is closed
@@ -151,17 +151,24 @@ func (c *client) do(req p.Request, out, in []byte) (outcome, error) {
 		o.resent = true
 		if deadline.IsZero() {
 			deadline = time.Now().Add(c.reconnect)
-		} else if pause = min(2*pause, lastPause); time.Now().Add(pause).After(deadline) {
+		}
+		if !c.sleep(pause, deadline) {
 			return o, c.gaveUp(err)
 		}
-		select {
-		case <-time.After(min(pause, time.Until(deadline))):
-		case <-c.quit.Done():
-			return o, c.gaveUp(err)
-		}
-		if !time.Now().Before(deadline) {
-			return o, c.gaveUp(err)
-		}
+		pause = min(2*pause, lastPause)
+	}
+}
+
+// sleep waits before another attempt. It is false where there is no time left for one.
+func (c *client) sleep(d time.Duration, deadline time.Time) bool {
+	if time.Now().Add(d).After(deadline) {
+		return false
+	}
+	select {
+	case <-time.After(d):
+		return true
+	case <-c.quit.Done():
+		return false
 	}
 }
 

@@ -2,10 +2,10 @@
 //
 //	Image          a working VDI, or a snapshot opened by name
 //	   |           index.go: which VDI owns each object of the disk
-//	   |           data.go: reads, writes, discards, a request an object
+//	   |           data.go: reads, writes, discards, cut into requests by piece.go
 //	   |           snapshot.go, vmstate.go, resize.go
 //	client         requests that survive the loss of a gateway: client.go sends, requests.go
-//	   |           and lock.go say what
+//	   |           and vdilock.go say what
 //	   |
 //	conn           one connection, many requests in flight (conn.go)
 //	   |

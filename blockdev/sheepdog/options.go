@@ -48,18 +48,18 @@ const maxTimeout = 24 * 60 * 60
 
 func parseSettings(v blockdev.Values) (settings, error) {
 	var o struct {
-		Filename string `option:"filename"`
-		VDI      string `option:"vdi"`
-		SnapID   int64  `option:"snap-id"`
-		Tag      string `option:"tag"`
-		Type     string `option:"server.type"`
-		Host     string `option:"server.host"`
-		Port     string `option:"server.port"`
-		Path     string `option:"server.path"`
-		Gateways string `option:"gateways"`
-		Timeout  int64  `option:"request-timeout"`
-		Back     int64  `option:"reconnect-timeout"`
-		Break    bool   `option:"break-lock"`
+		Filename  string `option:"filename"`
+		VDI       string `option:"vdi"`
+		SnapID    int64  `option:"snap-id"`
+		Tag       string `option:"tag"`
+		Type      string `option:"server.type"`
+		Host      string `option:"server.host"`
+		Port      string `option:"server.port"`
+		Path      string `option:"server.path"`
+		Gateways  string `option:"gateways"`
+		Timeout   int64  `option:"request-timeout"`
+		Reconnect int64  `option:"reconnect-timeout"`
+		BreakLock bool   `option:"break-lock"`
 	}
 	var s settings
 	invalid := func(text string) (settings, error) {
@@ -69,7 +69,7 @@ func parseSettings(v blockdev.Values) (settings, error) {
 		return s, err
 	}
 	switch {
-	case o.Timeout <= 0 || o.Timeout > maxTimeout || o.Back < 0 || o.Back > maxTimeout:
+	case o.Timeout <= 0 || o.Timeout > maxTimeout || o.Reconnect < 0 || o.Reconnect > maxTimeout:
 		return invalid("request-timeout and reconnect-timeout are numbers of seconds, a day at most")
 	case o.Filename != "" && (o.VDI != "" || o.Tag != "" || o.SnapID != 0 || o.Type+o.Host+o.Port+o.Path != ""):
 		return invalid("filename cannot be used together with vdi, tag, snap-id and server")
@@ -82,8 +82,8 @@ func parseSettings(v blockdev.Values) (settings, error) {
 	case (o.Type == "unix") != (o.Path != ""):
 		return invalid("server.type unix needs server.path, and nothing else does")
 	}
-	s.timeout, s.reconnect = time.Duration(o.Timeout)*time.Second, time.Duration(o.Back)*time.Second
-	s.breakLock = o.Break
+	s.timeout, s.reconnect = time.Duration(o.Timeout)*time.Second, time.Duration(o.Reconnect)*time.Second
+	s.breakLock = o.BreakLock
 	s.target = target{vdiName: vdiName{o.VDI, o.Tag, uint32(o.SnapID)}, server: tcp(o.Host, o.Port)}
 	if o.Path != "" {
 		s.server = gateway{"unix", o.Path}

@@ -160,7 +160,6 @@ func DecodeResponse(b []byte) Response {
 	switch {
 	case r.Opcode.object():
 	case r.Opcode == OpDefaults:
-		// Byte 20 in the captured exchange, whatever is written of 24.
 		r.Copies, r.CopyPolicy, r.Shift = b[20], b[21], b[22]
 	default:
 		r.VID, r.Copies, r.Shift = VID(le.Uint32(b[24:])), b[32], b[33]
