@@ -2,8 +2,10 @@ package img
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/internal/qemuopts"
@@ -40,7 +42,21 @@ func Create(ctx context.Context, o CreateOptions) error {
 	if o.Announce != nil {
 		o.Announce(plan.announcement())
 	}
-	return plan.create(ctx)
+	err = plan.create(ctx)
+	if errors.Is(err, syscall.EFBIG) {
+		return plan.tooLarge(err)
+	}
+	return err
+}
+
+// tooLarge words an error of the host, whose files do not become as large.
+func (p *createPlan) tooLarge(err error) error {
+	hint := ""
+	if _, ok := p.table.Lookup("cluster_size"); ok {
+		hint = " (try using a larger cluster size)"
+	}
+	return &blockdev.Error{Kind: err, Op: "create", File: p.filename, Offset: blockdev.NoOffset,
+		Text: fmt.Sprintf("The image size is too large for file format '%s'%s", p.driver.Name, hint)}
 }
 
 // Names of the create options that are not the driver's alone.

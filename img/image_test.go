@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -265,5 +266,23 @@ func TestNothingIsEmptiedThatIsRead(t *testing.T) {
 	}
 	if got, err := os.ReadFile(base); err != nil || !bytes.Equal(got, want) {
 		t.Errorf("the file has changed: %v", err)
+	}
+}
+
+// TestFileTooLarge: what a host says that has no files as large.
+func TestFileTooLarge(t *testing.T) {
+	size := int64(1 << 60)
+	for format, want := range map[string]string{
+		"raw":   "The image size is too large for file format 'raw'",
+		"qcow2": "The image size is too large for file format 'qcow2' (try using a larger cluster size)",
+	} {
+		p, err := CreateOptions{Filename: "n", Format: format, Size: &size}.plan(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = p.tooLarge(syscall.EFBIG)
+		if got := blockdev.Message(err); got != want || !errors.Is(err, syscall.EFBIG) {
+			t.Errorf("%q, want %q", got, want)
+		}
 	}
 }

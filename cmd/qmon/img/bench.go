@@ -56,6 +56,9 @@ func runBench(t *tool, args []string) (int, error) {
 	if o.Image, err = f.src.source(operands[0]); err != nil {
 		return statusFailed, err
 	}
+	if (f.native || f.aio == "native") && !mode.Direct {
+		return statusFailed, fmt.Errorf("Could not open '%s': aio=native was specified, but it requires cache.direct=on, which was not specified.", operands[0])
+	}
 	o.Image.Cache = mode
 	o.Start = func() { fmt.Fprint(t.stdout, benchText(o)) }
 	took, err := img.Bench(t.ctx, o)

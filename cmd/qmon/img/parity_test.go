@@ -226,6 +226,7 @@ var parityCases = []string{
 	"bench -s 8E d.qcow2", "bench -S 1E d.qcow2", "bench -c foo d.qcow2", "bench -d foo d.qcow2", "bench -s foo d.qcow2", "bench -s 3G d.qcow2", "bench -S foo d.qcow2",
 	"bench -S 100 -c 4 d.qcow2", "bench -o foo d.qcow2", "bench -o 2M -s 2M -c 4 d.qcow2", "bench -o 16M -c 4 d.qcow2",
 	"bench --pattern 300 -w d.qcow2", "bench -t foo d.qcow2", "bench -q -c 4 d.qcow2", "bench -i foo d.qcow2", "bench -i threads -c 4 d.qcow2",
+	"bench -n -c 4 a.raw", "bench -i native -c 4 a.raw", "bench -n -t none -c 4 -f raw a.raw", "bench -i native -t writeback a.raw",
 	"bench -U -c 2 d.qcow2", "bench -w --flush-interval foo d.qcow2", "bench -c -1 d.qcow2", "bench -w -c 2 nosuch", "bench -c 4 -s 100 d.qcow2",
 	"bench -w -d 8 -c 8 --flush-interval 4 d.qcow2", "bench --flush-interval 2 d.qcow2", "bench -w --pattern 3 -c 10 -s 8k -d 1 -o 64k d.qcow2; compare d.qcow2 d.raw",
 	// dd
