@@ -15,8 +15,8 @@ const bitmapSyntax = "(--add [-g granularity] | --remove | --clear | --enable | 
 type bitmapFlags struct {
 	o          img.BitmapOptions
 	src        sourceFlags
-	from       string
-	fromFormat string
+	from       *string
+	fromFormat *string
 }
 
 func (b *bitmapFlags) flagSet(t *tool) *pflag.FlagSet {
@@ -29,8 +29,8 @@ func (b *bitmapFlags) flagSet(t *tool) *pflag.FlagSet {
 	}
 	fs.Var(funcValue(func(s string) error { return b.act(img.BitmapMerge, s) }), "merge", "")
 	fs.VarP(funcValue(b.setGranularity), "granularity", "g", "")
-	fs.StringVarP(&b.from, "source-file", "b", "", "")
-	fs.StringVarP(&b.fromFormat, "source-format", "F", "", "")
+	fs.VarP(nameVar(&b.from), "source-file", "b", "")
+	fs.VarP(nameVar(&b.fromFormat), "source-format", "F", "")
 	return fs
 }
 
@@ -63,9 +63,9 @@ func (b *bitmapFlags) check(operands []string) error {
 		return errors.New("Need at least one of --add, --remove, --clear, --enable, --disable, or --merge")
 	case b.o.Granularity != 0 && !b.does(img.BitmapAdd):
 		return errors.New("granularity only supported with --add")
-	case b.fromFormat != "" && b.from == "":
+	case b.fromFormat != nil && b.from == nil:
 		return errors.New("-F only supported with -b")
-	case b.from != "" && !b.does(img.BitmapMerge):
+	case b.from != nil && !b.does(img.BitmapMerge):
 		return errors.New("Merge bitmap source file only supported with --merge")
 	case len(operands) != 2:
 		return errors.New("Expecting filename and bitmap name")
@@ -86,8 +86,12 @@ func runBitmap(t *tool, args []string) (int, error) {
 	if b.o.Image, err = b.src.source(operands[0]); err != nil {
 		return statusFailed, err
 	}
-	if b.from != "" {
-		b.o.From = &img.Source{Filename: b.from, Format: b.fromFormat}
+	if b.from != nil {
+		from, err := (&sourceFlags{format: b.fromFormat}).source(*b.from)
+		if err != nil {
+			return statusFailed, err
+		}
+		b.o.From = &from
 	}
 	return statusOK, img.ChangeBitmap(t.ctx, b.o)
 }

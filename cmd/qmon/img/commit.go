@@ -27,6 +27,9 @@ func runCommit(t *tool, args []string) (int, error) {
 	if o.Image, err = src.source(name); err != nil {
 		return statusFailed, err
 	}
+	if fs.Changed("base") && o.Base == "" {
+		return statusFailed, fmt.Errorf("Did not find '' in the backing chain of '%s'", name)
+	}
 	mode, ok := driveopt.CacheMode(*cache)
 	if !ok {
 		return statusFailed, fmt.Errorf("Invalid cache option: %s", *cache)

@@ -33,7 +33,7 @@ type sourceFlags struct {
 }
 
 func (s *sourceFlags) add(fs *pflag.FlagSet) {
-	fs.VarP(formatVar(&s.format), "format", "f", "")
+	fs.VarP(nameVar(&s.format), "format", "f", "")
 	fs.BoolVar(&s.imageOpts, "image-opts", false, "")
 }
 
@@ -48,14 +48,17 @@ func (s *sourceFlags) check() error {
 	return nil
 }
 
-// formatVar is an option that names a format; to stays nil where it is not given, as "" is
-// the name of none: a script whose variable is empty has nothing guessed.
-func formatVar(to **string) funcValue {
+// nameVar is an option that names a format or an image; to stays nil where it is not given, as
+// "" is the name of none: a script whose variable is empty has nothing guessed.
+func nameVar(to **string) funcValue {
 	return func(s string) error {
 		*to = &s
 		return nil
 	}
 }
+
+// errNoBackingFormat is about a backing file's format that is no format's name.
+var errNoBackingFormat = errors.New("Parameter 'backing-fmt' does not accept value ''")
 
 // checkTargetFormat refuses to make an image in no format.
 func checkTargetFormat(format string) error {

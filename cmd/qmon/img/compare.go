@@ -25,7 +25,7 @@ func runCompare(t *tool, args []string) (int, error) {
 	src.add(fs)
 	src.addForceShare(fs)
 	var format2 *string
-	fs.VarP(formatVar(&format2), "b-format", "F", "")
+	fs.VarP(nameVar(&format2), "b-format", "F", "")
 	cache := fs.StringP("cache", "T", "writeback", "")
 	progress := fs.BoolP("progress", "p", false, "")
 	quiet := fs.BoolP("quiet", "q", false, "")

@@ -31,6 +31,8 @@ type convertFlags struct {
 	src             sourceFlags
 	create          createOptions
 	targetFormat    *string
+	backing         *string
+	backingFormat   *string
 	targetImageOpts bool
 	cache, srcCache string
 	progress, quiet bool
@@ -43,9 +45,9 @@ func (c *convertFlags) flagSet(t *tool) *pflag.FlagSet {
 	c.src.add(fs)
 	c.src.addForceShare(fs)
 	c.create.add(fs)
-	fs.VarP(formatVar(&c.targetFormat), "output-format", "O", "")
-	fs.StringVarP(&c.o.Backing, "backing", "B", "", "")
-	fs.StringVarP(&c.o.BackingFormat, "backing-format", "F", "", "")
+	fs.VarP(nameVar(&c.targetFormat), "output-format", "O", "")
+	fs.VarP(nameVar(&c.backing), "backing", "B", "")
+	fs.VarP(nameVar(&c.backingFormat), "backing-format", "F", "")
 	fs.StringVarP(&c.cache, "cache", "t", "unsafe", "")
 	fs.StringVarP(&c.srcCache, "source-cache", "T", "writeback", "")
 	fs.BoolVarP(&c.progress, "progress", "p", false, "")
@@ -207,11 +209,31 @@ func (c *convertFlags) name(operands []string) error {
 	} else if err := checkTargetFormat(c.o.Target.Format); err != nil {
 		return err
 	}
+	if err := c.nameBacking(); err != nil {
+		return err
+	}
 	mode, ok := driveopt.CacheMode(c.cache)
 	if !ok {
 		return fmt.Errorf("Invalid cache option: %s", c.cache)
 	}
 	c.o.Target.Cache = mode
 	c.o.Create = c.create.options
+	return nil
+}
+
+// nameBacking fills in the target's backing file.
+func (c *convertFlags) nameBacking() error {
+	if c.backing != nil {
+		c.o.Backing = *c.backing
+	}
+	switch {
+	case c.backingFormat == nil && c.backing != nil && *c.backing == "":
+		return errors.New("Use of backing file requires explicit backing format")
+	case c.backingFormat == nil:
+		return nil
+	case *c.backingFormat == "":
+		return fmt.Errorf("%s: error while converting %s: %w", c.o.Target.Filename, c.o.Target.Format, errNoBackingFormat)
+	}
+	c.o.BackingFormat = *c.backingFormat
 	return nil
 }

@@ -42,6 +42,9 @@ func runCreate(t *tool, args []string) (int, error) {
 	if fs.Changed("backing") && *backing == "" {
 		o.Options["backing_file"] = ""
 	}
+	if fs.Changed("backing-format") && *backingFormat == "" {
+		return statusFailed, prefixed(filename, errNoBackingFormat)
+	}
 	if len(operands) > 1 {
 		size, err := sizeArgument("image size", operands[1])
 		if err != nil {

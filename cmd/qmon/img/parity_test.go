@@ -64,7 +64,8 @@ var parityCases = []string{
 	"create -f '' n 1M", "create -f qcow2 -b '' n", "info -f '' a.raw", "map -f '' a.raw", "check -f '' a.qcow2", "compare -f '' a.raw a.raw", "compare -F '' a.raw a.raw",
 	"convert -f '' a.raw n", "convert -O '' a.raw n", "convert -l '' s.qcow2 n", "convert -o '' a.raw n", "measure -f '' a.raw", "measure -O '' a.raw", "measure -l '' s.qcow2",
 	"dd -f '' if=a.raw of=n", "dd -O '' if=a.raw of=n", "resize -f '' a.raw 2M", "resize --preallocation= -f raw a.raw 2M", "commit -f '' o.qcow2", "rebase -f '' -b d.qcow2 o.qcow2",
-	"bitmap --add -f '' a.qcow2 x", "amend -f '' -o compat=v3 a.qcow2", "bench -f '' a.raw", "check -r '' a.qcow2",
+	"convert -O qcow2 -B '' d.qcow2 n", "convert -O qcow2 -F '' d.qcow2 n", "commit -b '' o.qcow2", "rebase -u -b '' -F '' o.qcow2",
+	"bitmap --add --merge x -b '' a.qcow2 y", "bitmap --add --merge x -b b -F '' a.qcow2 y", "bitmap --add -f '' a.qcow2 x", "amend -f '' -o compat=v3 a.qcow2", "bench -f '' a.raw", "check -r '' a.qcow2",
 	// create
 	"create", "create n.raw", "create -f foo n.raw 1M", "create n.raw foo", "create n.raw -1",
 	"create n.raw 1Q", "create n.raw 8E", "create n.raw 999999999999E", "create n.raw 1M 2M",

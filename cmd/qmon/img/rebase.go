@@ -1,6 +1,7 @@
 package img
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/qmon/qmon/blockdev/driveopt"
@@ -33,6 +34,9 @@ func runRebase(t *tool, args []string) (int, error) {
 		return statusFailed, usagef("Expecting one image file name")
 	case !fs.Changed("backing") && !o.Unsafe:
 		return statusFailed, usagef("Must specify backing file (-b) or use unsafe mode (-u)")
+	}
+	if fs.Changed("backing-format") && o.BackingFormat == "" {
+		return statusFailed, errors.New("Invalid format name: ''")
 	}
 	if err := src.check(); err != nil {
 		return statusFailed, err

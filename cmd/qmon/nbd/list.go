@@ -16,14 +16,14 @@ import (
 func (t *tool) list(ctx context.Context, o *options) error {
 	address := o.address()
 	var secure *tls.Config
-	if o.tlsCreds != "" {
-		creds, err := tlscreds.Lookup(o.tlsCreds, false)
+	if o.tlsCreds != nil {
+		creds, err := tlscreds.Lookup(*o.tlsCreds, false)
 		if err != nil {
 			return fmt.Errorf("Failed to get TLS creds: %s", blockdev.Message(err))
 		}
-		host := o.tlsHostname
-		if host == "" {
-			host = o.bind
+		host := o.bind
+		if o.tlsHostname != nil {
+			host = *o.tlsHostname
 		}
 		secure = creds.ClientConfig(host)
 	}

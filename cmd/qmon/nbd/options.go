@@ -100,12 +100,12 @@ type options struct {
 	unmap        bool
 	detectZeroes string
 
-	tlsCreds, tlsHostname string
-	tlsAuthz              string
-	label                 string // SELinux's, of the socket
-	fork                  bool
-	pidFile               string
-	list, disconnect      bool
+	tlsCreds, tlsHostname, tlsAuthz *string // nil where they are not given
+
+	label            string // SELinux's, of the socket
+	fork             bool
+	pidFile          string
+	list, disconnect bool
 }
 
 func newOptions() *options {
@@ -170,6 +170,9 @@ func (o *options) take(f getopt.Found) error {
 	case 'T':
 		return o.takeTrace(f.Value)
 	case 'c':
+		if f.Value == "" {
+			return errors.New("Failed to open : No such file or directory")
+		}
 		o.device = f.Value
 	default:
 		*o.toggle(f.Letter) = true
@@ -290,9 +293,9 @@ func (o *options) takeLong(name, value string) error {
 	case "object":
 		return o.objects.Define(value)
 	case "tls-creds":
-		o.tlsCreds = value
+		o.tlsCreds = &value
 	case "tls-hostname":
-		o.tlsHostname = value
+		o.tlsHostname = &value
 	case "image-opts":
 		o.describe = true
 	case "restrict":
@@ -302,7 +305,7 @@ func (o *options) takeLong(name, value string) error {
 	case "pid-file":
 		o.pidFile = value
 	case "tls-authz":
-		o.tlsAuthz = value
+		o.tlsAuthz = &value
 	case "selinux-label":
 		o.label = value
 	}
@@ -312,9 +315,9 @@ func (o *options) takeLong(name, value string) error {
 // finish checks what the options say together.
 func (o *options) finish(operands []string) error {
 	switch {
-	case o.tlsCreds == "" && o.tlsHostname != "":
+	case o.tlsCreds == nil && o.tlsHostname != nil:
 		return errors.New("--tls-hostname is not permitted without --tls-creds")
-	case o.tlsCreds == "" && o.tlsAuthz != "":
+	case o.tlsCreds == nil && o.tlsAuthz != nil:
 		return errors.New("--tls-authz is not permitted without --tls-creds")
 	case o.list:
 		return o.finishList(operands)
@@ -326,7 +329,7 @@ func (o *options) finish(operands []string) error {
 		return errors.New("--image-opts and -f are mutually exclusive")
 	case o.label != "" && o.socket == "":
 		return errors.New("--selinux-label is not permitted without --socket")
-	case o.device != "" && o.tlsCreds != "":
+	case o.device != "" && o.tlsCreds != nil:
 		return errors.New("TLS is not supported with a host device")
 	}
 	o.filename = operands[0]

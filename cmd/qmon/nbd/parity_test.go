@@ -28,7 +28,7 @@ func TestMistakesInQemusWords(t *testing.T) {
 		"", "a b", "nope.raw", "-P 1 a.raw", "--foo", "-p", "--socket", "-L a.raw", "-L -x name", "-L -k /nope",
 		"-e x a.raw", "-o x a.raw", "-o 2M a.raw", "-o 2097152 -f raw a.raw", "-k relative a.raw",
 		"--cache=x a.raw", "-n --cache=none a.raw", "--aio=x a.raw", "--discard=x a.raw", "--detect-zeroes=x a.raw",
-		"--detect-zeroes=unmap -f raw a.raw", "--tls-creds=x a.raw", "--image-opts -f raw x", "-f nosuch a.raw",
+		"--detect-zeroes=unmap -f raw a.raw", "--tls-creds=x a.raw", "--tls-creds= -f raw a.raw", "-c '' -f raw a.raw", "-d ''", "--image-opts -f raw x", "-f nosuch a.raw",
 		"-l one -f raw a.raw", "-l snapshot.foo=1 -f raw a.raw", "-c /dev/no -f raw a.raw", "-d /dev/no",
 		"-e -1 -f raw a.raw", "-e 1x a.raw", "-o -1 -f raw a.raw", "-o 1048577 -f raw a.raw", "--trace enable=nbd* -f nosuch a.raw",
 		"-T x -f nosuch a.raw", "-T foo=bar a.raw", "--selinux-label=foo -f raw a.raw", "--selinux-label=foo -k /tmp/nbd-parity.sock -f raw a.raw", "--tls-hostname=h -f raw a.raw",

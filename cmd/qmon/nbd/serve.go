@@ -58,16 +58,16 @@ func (t *tool) serve(ctx context.Context, o *options) (err error) {
 
 // serverTLS is what --tls-creds and --tls-authz say; nil without.
 func (o *options) serverTLS() (*tls.Config, error) {
-	if o.tlsCreds == "" {
+	if o.tlsCreds == nil {
 		return nil, nil
 	}
-	creds, err := tlscreds.Lookup(o.tlsCreds, true)
+	creds, err := tlscreds.Lookup(*o.tlsCreds, true)
 	if err != nil {
 		return nil, fmt.Errorf("Failed to get TLS creds: %s", blockdev.Message(err))
 	}
 	secure := creds.ServerConfig()
-	if o.tlsAuthz != "" {
-		list, err := authz.Lookup(o.tlsAuthz)
+	if o.tlsAuthz != nil {
+		list, err := authz.Lookup(*o.tlsAuthz)
 		if err != nil {
 			return nil, err
 		}
