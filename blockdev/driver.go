@@ -96,6 +96,8 @@ type OpenRequest struct {
 	// OpenReference opens another file that the image names, through the gate. The node
 	// returned belongs to the graph: do not close it.
 	OpenReference func(ctx context.Context, ref Reference) (Node, error)
+	// BaseName is [Vertex.BaseName] of the vertex of File; nil without one.
+	BaseName func() (string, error)
 	// Notify is the graph's, nil for none.
 	Notify func(text string)
 }
@@ -184,6 +186,13 @@ func LookupDriver(name string) (*Driver, error) {
 		return d, nil
 	}
 	return nil, Errorf(ErrNotFound, "", "", "Unknown driver '%s'", name)
+}
+
+// KnownFormat tells if an image may say that its backing file is of that format: a driver's
+// name, or "" for no statement.
+func KnownFormat(name string) bool {
+	_, err := LookupDriver(name)
+	return name == "" || err == nil
 }
 
 // Drivers lists all drivers by name.

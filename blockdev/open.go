@@ -230,7 +230,7 @@ func (p *opening) openFormat(ctx context.Context) (*Vertex, error) {
 		Notify: p.g.Notify,
 	}
 	if p.file != nil {
-		r.File, r.FileDriver = p.file.Node, p.file.driverName()
+		r.File, r.FileDriver, r.BaseName = p.file.Node, p.file.driverName(), p.file.BaseName
 		if err := p.followMode(p.file); err != nil {
 			return nil, err
 		}

@@ -46,6 +46,9 @@ func complain(to stream, format string, args ...any) error {
 // Fail makes the error of a command that is shown through Config.Report.
 func Fail(text string, err error) error { return wrap(toReport, text, err) }
 
+// Refuse makes the error of a command that is shown where its results are.
+func Refuse(text string) error { return wrap(toOut, text, nil) }
+
 // requestFailed is the failure of a request: "read failed: Input/output error".
 func requestFailed(what string, err error) error {
 	if errors.Is(err, blockdev.ErrMismatch) {

@@ -29,7 +29,7 @@ func probe(head []byte, _ string) int {
 
 // Image is an opened image: a [blockdev.Node].
 type Image struct {
-	*bat.Image
+	bat.Overlay
 	name   string
 	file   blockdev.Node
 	header *header
@@ -40,6 +40,7 @@ var (
 	_ blockdev.Node       = (*Image)(nil)
 	_ blockdev.ZeroWriter = (*Image)(nil)
 	_ blockdev.Discarder  = (*Image)(nil)
+	_ blockdev.Backed     = (*Image)(nil)
 	_ blockdev.Checker    = (*Image)(nil)
 	_ blockdev.Reopener   = (*Image)(nil)
 )
@@ -66,11 +67,20 @@ func Open(ctx context.Context, r blockdev.OpenRequest) (*Image, error) {
 			return nil, err
 		}
 	}
-	im.Image = bat.New(c)
+	im.Overlay = bat.Overlay{Image: bat.New(c)}
 	if !r.Mode.Writable || r.Mode.Check {
 		return im, nil
 	}
 	return im, im.startWriting()
+}
+
+// BackingReference is none: the format cannot name a backing file. One can be given when the
+// image is opened, as in QEMU.
+func (im *Image) BackingReference() blockdev.Reference { return blockdev.Reference{} }
+
+// ChangeBackingReference is not possible.
+func (im *Image) ChangeBackingReference(string, string) error {
+	return blockdev.Errorf(blockdev.ErrNotSupported, "write", im.name, "Operation not supported")
 }
 
 // openNode opens an image for the graph.

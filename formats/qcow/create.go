@@ -42,6 +42,8 @@ func Create(_ context.Context, r blockdev.CreateRequest) error {
 		h.clusterBits, h.l2Bits = overlayClusterBits, overlayL2Bits
 	}
 	switch {
+	case !blockdev.KnownFormat(r.Backing.Format):
+		return refuse(blockdev.ErrInvalid, "unrecognized backing format '"+r.Backing.Format+"'")
 	case r.Size == 0:
 		return refuse(blockdev.ErrInvalid, "Image size is too small, cannot be zero length")
 	case len(h.backing) > maxBackingName:

@@ -207,6 +207,8 @@ func (o *createOptions) validate(r blockdev.CreateRequest) error {
 		text   string
 	}{
 		{v == 0, blockdev.ErrInvalid, "Parameter 'version' does not accept value '" + o.Compat + "'"},
+		{!blockdev.KnownFormat(r.Backing.Format), blockdev.ErrInvalid,
+			"Parameter 'backing-fmt' does not accept value '" + r.Backing.Format + "'"},
 		{!slices.Contains(preallocations, o.Preallocation), blockdev.ErrInvalid,
 			"Parameter 'preallocation' does not accept value '" + o.Preallocation + "'"},
 		{!slices.Contains(compressions, o.Compression), blockdev.ErrInvalid,

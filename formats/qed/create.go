@@ -29,6 +29,8 @@ func Create(_ context.Context, r blockdev.CreateRequest) error {
 		return blockdev.Errorf(blockdev.ErrInvalid, "create", r.Filename, format, args...)
 	}
 	switch {
+	case !blockdev.KnownFormat(r.Backing.Format):
+		return refuse("Parameter 'backing-fmt' does not accept value '%s'", r.Backing.Format)
 	case !powerOfTwo(h.clusterSize, minClusterSize, maxClusterSize):
 		return refuse("QED cluster size must be within range [%d, %d] and power of 2", minClusterSize, maxClusterSize)
 	case !powerOfTwo(h.tableSize, 1, maxTableSize):

@@ -3,6 +3,7 @@ package vmdk
 import (
 	"context"
 	"encoding/binary"
+	"path/filepath"
 
 	"github.com/qmon/qmon/blockdev"
 )
@@ -129,6 +130,12 @@ func (im *Image) openExtent(ctx context.Context, r blockdev.OpenRequest, e *exte
 	}
 	ref := blockdev.Reference{Kind: blockdev.RefExtent, Parent: im.name, Name: line.file, Format: "file"}
 	var err error
+	if r.BaseName != nil && !filepath.IsAbs(line.file) {
+		if ref.Parent, err = r.BaseName(); err != nil {
+			return &blockdev.Error{Kind: blockdev.ErrNotSupported, Op: "open", File: im.name, Offset: blockdev.NoOffset, Err: err,
+				Text: "Cannot use relative paths with VMDK descriptor file '" + im.name + "'"}
+		}
+	}
 	if e.name, err = blockdev.ResolveReference(ref); err != nil {
 		return err
 	}

@@ -48,10 +48,11 @@ func readDynamicHeader(file blockdev.Node, f *footer, size int64, name string) (
 		return nil, blockdev.Errorf(kind, "open", name, format, args...)
 	}
 	h := &dynamicHeader{}
-	if f.data > uint64(max(0, file.Size()-headerBytes)) {
+	if whole := (file.Size() + sectorSize - 1) / sectorSize * sectorSize; f.data > uint64(max(0, whole-headerBytes)) {
 		return refuse(blockdev.ErrCorrupt, "Invalid header magic")
 	}
-	if _, err := file.ReadAt(h.raw[:], int64(f.data)); err != nil {
+	inFile := h.raw[:min(headerBytes, max(0, file.Size()-int64(f.data)))] // its last sector may be cut
+	if _, err := file.ReadAt(inFile, int64(f.data)); err != nil {
 		return nil, err
 	}
 	be := binary.BigEndian

@@ -63,6 +63,7 @@ type tool struct {
 	gate      blockdev.Gate
 	opened    openFlags // what is in the exerciser's drive, and how
 	ended     bool      // quit was given
+	describe  bool      // what is opened is told by a list of options
 }
 
 func (t *tool) main(args []string) int {
@@ -97,7 +98,7 @@ func (t *tool) main(args []string) int {
 		Reopen: t.reopen, Misaligned: o.misaligned,
 	})
 	t.graph.Notify = warning.Printer(t.stderr, t.prog)
-	t.gate = blockdev.FollowGate{}
+	t.gate, t.describe = blockdev.FollowGate{}, o.describe
 	if o.restrict != "" {
 		t.gate = blockdev.RestrictGate{Dir: o.restrict}
 	}

@@ -7,7 +7,6 @@ import (
 
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/img"
-	"github.com/qmon/qmon/internal/qemuopts"
 	"github.com/qmon/qmon/qemuio"
 )
 
@@ -46,23 +45,25 @@ const openDetails = `
 func (t *tool) openCommand(ctx context.Context, e *qemuio.Exerciser, c *qemuio.Call) error {
 	flags := newFlags()
 	for _, o := range c.Options {
-		if o.Letter == 'o' {
-			for _, p := range qemuopts.Parse(o.Value, "") {
-				flags.options[p.Key] = p.Value
-			}
+		switch {
+		case o.Letter == 'o' && t.describe:
+			return qemuio.Refuse("--image-opts and 'open -o' are mutually exclusive")
+		case o.Letter == 'o':
+			flags.addOptions(o.Value)
 			continue
 		}
 		if err := flags.option(o); err != nil {
 			return qemuio.Fail(err.Error(), err)
 		}
 	}
-	switch len(c.Args) {
-	case 0:
-		flags.filename = new(string)
-	case 1:
-		flags.filename = &c.Args[0]
-	default:
+	flags.filename = new(string)
+	switch {
+	case len(c.Args) > 1:
 		return c.Usage()
+	case len(c.Args) == 1 && t.describe:
+		flags.addOptions(c.Args[0])
+	case len(c.Args) == 1:
+		flags.filename = &c.Args[0]
 	}
 	if e.Drive() != nil {
 		return qemuio.Fail("file open already, try 'help close'", nil)

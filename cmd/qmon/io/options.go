@@ -97,6 +97,13 @@ func (f *openFlags) option(o getopt.Found) error {
 	return nil
 }
 
+// addOptions adds a list of options for the image.
+func (f *openFlags) addOptions(list string) {
+	for _, p := range qemuopts.Parse(list, "") {
+		f.options[p.Key] = p.Value
+	}
+}
+
 func (f *openFlags) setAIO(word string) error {
 	switch word {
 	case "threads", "io_uring":
@@ -140,9 +147,7 @@ func (o *invocation) parse(args []string) error {
 		o.filename = &operands[0]
 	}
 	if o.describe && o.filename != nil {
-		for _, p := range qemuopts.Parse(*o.filename, "") {
-			o.options[p.Key] = p.Value
-		}
+		o.addOptions(*o.filename)
 		*o.filename = ""
 	}
 	return nil

@@ -40,6 +40,8 @@ var fixtures = []string{
 // parityCases are command lines that give the same output and status with qemu-io and
 // with us, and leave images that hold the same. What stands behind | is typed.
 var parityCases = []string{
+	"--image-opts -c 'open driver=raw,file.filename=a.raw' -c 'read 0 1k'", "--image-opts -c 'open -r driver=raw,file.filename=a.raw' -c 'write 0 1k'",
+	"--image-opts -c 'open -o cache.direct=off driver=raw,file.filename=a.raw'", "--image-opts -c 'open driver=raw,file.filename=missing'",
 	// the program
 	"-c length nofile", "-f foo -c length a.raw", "-f qcow2 -c length a.raw", "-c length foo:bar", "-f raw .", "-f raw ''",
 	"-c 'read 0 512'", "-c length", "-c close", "-c map", "-c 'sleep 1'", "-c ''", "-c ' '", "-c foo", "-c read", "-c 'help foo'",
