@@ -138,7 +138,7 @@ func newRule(o blockdev.Options, where string) (r rule, err error) {
 		return r, unexpected(o)
 	case "glob":
 		r.glob = true
-		if _, err := path.Match(pattern(r.match), ""); err != nil {
+		if _, err := path.Match(globPattern(r.match), ""); err != nil {
 			return r, blockdev.Errorf(blockdev.ErrInvalid, "object", "", "'%s' is no pattern", r.match)
 		}
 		return r, unexpected(o)
@@ -170,9 +170,30 @@ func (r *rule) matches(identity string) bool {
 	if !r.glob {
 		return identity == r.match
 	}
-	ok, err := path.Match(pattern(r.match), pattern(identity))
+	ok, err := path.Match(globPattern(r.match), hideSlashes(identity))
 	return ok && err == nil
 }
 
-// pattern hides slashes, which in a list match * and ? as any other character does.
-func pattern(s string) string { return strings.ReplaceAll(s, "/", "\x00") }
+// hideSlashes: in a list a slash matches * and ? as any other character does.
+func hideSlashes(s string) string { return strings.ReplaceAll(s, "/", "\x00") }
+
+// globPattern makes a pattern of fnmatch(3) one of package path, which has "[^" where that has
+// "[!".
+func globPattern(s string) string {
+	b := []byte(hideSlashes(s))
+	inClass := false
+	for i := 0; i < len(b); i++ {
+		switch {
+		case b[i] == '\\':
+			i++
+		case inClass:
+			inClass = b[i] != ']'
+		case b[i] == '[':
+			inClass = true
+			if i+1 < len(b) && b[i+1] == '!' {
+				b[i+1] = '^'
+			}
+		}
+	}
+	return string(b)
+}

@@ -102,3 +102,23 @@ func TestMistakes(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestGlobsExclude has patterns of fnmatch(3), as QEMU takes them.
+func TestGlobsExclude(t *testing.T) {
+	for _, c := range []struct {
+		pattern, identity string
+		want              bool
+	}{
+		{"CN=[!x]*", "CN=vm", true},
+		{"CN=[!x]*", "CN=xm", false},
+		{"CN=[!x]*", "CN=!m", true},
+		{"CN=[a!]", "CN=!", true},
+		{`CN=\[!x]`, "CN=[!x]", true},
+		{"CN=[!a-m]/?", "CN=n/o", true},
+	} {
+		t.Run(c.pattern+" "+c.identity, func(t *testing.T) {
+			check(t, define(t, blockdev.Options{"qom-type": "authz-list",
+				"rules.0.match": c.pattern, "rules.0.policy": "allow", "rules.0.format": "glob"}), c.identity, c.want)
+		})
+	}
+}
