@@ -44,7 +44,7 @@ func (g *Graph) Create(ctx context.Context, driver, filename string, size int64,
 		return err
 	}
 	err = g.createFormat(ctx, d, protocol, name, CreateRequest{
-		Filename: filename, Size: size, Options: values, Backing: backing,
+		Filename: file.Filename, Size: size, Options: values, Backing: backing,
 	})
 	if err != nil && protocol.Remove != nil {
 		_ = protocol.Remove(file.Filename) // the error to tell is the first one

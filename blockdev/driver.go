@@ -149,8 +149,8 @@ type Measurement struct {
 
 // CreateRequest is what Driver.Create gets.
 type CreateRequest struct {
-	Filename string
-	Size     int64 // virtual size, bytes
+	Filename string // of the file to be made, without the prefix of a local file ("file:")
+	Size     int64  // virtual size, bytes
 	// File is the opened, empty protocol node that a format writes its image into; nil
 	// for protocols.
 	File    Node

@@ -447,3 +447,33 @@ func TestZeroesBesideAWrite(t *testing.T) {
 		t.Errorf("%q, %q, %v", got[0], got[4096], err)
 	}
 }
+
+// TestCreateWithAPrefix makes images whose names begin with "file:", of several files and over
+// a parent.
+func TestCreateWithAPrefix(t *testing.T) {
+	dir := t.TempDir()
+	var g blockdev.Graph
+	for _, c := range []struct {
+		name    string
+		options blockdev.Options
+		backing blockdev.Reference
+	}{
+		{"base.vmdk", blockdev.Options{"subformat": "monolithicFlat"}, blockdev.Reference{}},
+		{"split.vmdk", blockdev.Options{"subformat": "twoGbMaxExtentSparse"}, blockdev.Reference{}},
+		{"top.vmdk", nil, blockdev.Reference{Name: "base.vmdk"}},
+	} {
+		name := "file:" + filepath.Join(dir, c.name)
+		if err := g.Create(t.Context(), "vmdk", name, 1<<20, c.options, c.backing); err != nil {
+			t.Error(err)
+			continue
+		}
+		v, err := g.Open(t.Context(), name, blockdev.OpenOptions{Driver: "vmdk", Gate: blockdev.FollowGate{}})
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if err := v.Unref(); err != nil {
+			t.Error(err)
+		}
+	}
+}
