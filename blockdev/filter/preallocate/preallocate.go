@@ -48,11 +48,11 @@ func open(_ context.Context, r blockdev.OpenRequest) (blockdev.Node, error) {
 	n := &Node{Base: filter.Over(r.File), file: r.File, end: r.File.Size()}
 	n.align, _ = r.Options["prealloc-align"].(int64)
 	n.more, _ = r.Options["prealloc-size"].(int64)
-	n.align = max(n.align, 1)
-	if n.align > 1 && n.align%sectorSize != 0 || r.Options["prealloc-align"] == int64(1) {
+	if n.align%sectorSize != 0 {
 		return nil, blockdev.Errorf(blockdev.ErrInvalid, "open", r.Filename,
 			"prealloc-align parameter of preallocate filter is not aligned to %d", sectorSize)
 	}
+	n.align = max(n.align, 1)
 	return n, nil
 }
 
