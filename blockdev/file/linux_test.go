@@ -8,9 +8,12 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/qmon/qmon/blockdev"
 	"github.com/qmon/qmon/internal/peer"
@@ -274,5 +277,29 @@ func TestTheHostCopiesRanges(t *testing.T) {
 	}
 	if err := src.Node.(blockdev.RangeCopier).CopyRange(src.Node, 0, 100, 50); !errors.Is(err, blockdev.ErrNotSupported) {
 		t.Errorf("within a file: %v", err)
+	}
+}
+
+// TestResizeThatFailsGivesBack: a file that cannot become as long as asked for with all its
+// storage is as it was.
+func TestResizeThatFailsGivesBack(t *testing.T) {
+	var old unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &old); err != nil {
+		t.Fatal(err)
+	}
+	signal.Ignore(unix.SIGXFSZ)
+	defer signal.Reset(unix.SIGXFSZ)
+	for _, mode := range []string{"falloc", "full"} {
+		v, _ := tempFile(t, make([]byte, 4096), blockdev.Mode{})
+		if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: 3 << 20, Max: old.Max}); err != nil {
+			t.Fatal(err)
+		}
+		err := blockdev.Resize(v.Node, 8<<20, blockdev.ResizeOptions{Preallocation: mode})
+		if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &old); err != nil {
+			t.Fatal(err)
+		}
+		if !errors.Is(err, blockdev.ErrNoSpace) || v.Node.Size() != 4096 {
+			t.Errorf("%s: %d bytes, %v", mode, v.Node.Size(), err)
+		}
 	}
 }

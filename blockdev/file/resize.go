@@ -51,15 +51,21 @@ func (n *Node) Resize(size int64, o blockdev.ResizeOptions) error {
 	if size < old && o.Preallocation != "" && o.Preallocation != "off" {
 		return blockdev.Errorf(blockdev.ErrNotSupported, "resize", n.name, "Preallocation can't be used for shrinking files")
 	}
+	var err error
 	switch o.Preallocation {
 	case "", "off":
 		return n.truncate(size)
 	case "falloc":
-		return n.reserve(old, size-old)
+		err = n.reserve(old, size-old)
 	case "full":
-		return blockdev.WriteZeroBytes(n, old, size-old)
+		err = blockdev.WriteZeroBytes(n, old, size-old)
+	default:
+		return blockdev.Errorf(blockdev.ErrNotSupported, "resize", n.name, "Unsupported preallocation mode: %s", o.Preallocation)
 	}
-	return blockdev.Errorf(blockdev.ErrNotSupported, "resize", n.name, "Unsupported preallocation mode: %s", o.Preallocation)
+	if err != nil { // what there was room for is given back
+		_ = n.truncate(old) // the reason is reported instead
+	}
+	return err
 }
 
 // keepSize is Resize where the size is fixed: it looks how large the drive is now, as
