@@ -150,7 +150,7 @@ func (o Option) parse(s string) (any, error) {
 		return o.parseUnsigned(s)
 	case OptSigned:
 		n, err := strconv.ParseInt(s, 0, 64)
-		if err != nil {
+		if err != nil || onlyGo(s) {
 			return nil, o.noNumber()
 		}
 		return n, nil
@@ -183,12 +183,19 @@ func (o Option) parseUnsigned(s string) (any, error) {
 	switch {
 	case errors.Is(err, strconv.ErrRange):
 		return nil, Errorf(ErrInvalid, "", "", "Value '%s' is too large for parameter '%s'", s, o.Name)
-	case err != nil:
+	case err != nil || onlyGo(digits):
 		return nil, o.noNumber()
 	case negative:
 		n = -n
 	}
 	return int64(min(n, math.MaxInt64)), nil
+}
+
+// onlyGo tells if a number has a form that Go knows and the C library does not: underscores,
+// and prefixes of binary and octal ones.
+func onlyGo(number string) bool {
+	digits := strings.ToLower(strings.TrimLeft(number, "+-"))
+	return strings.Contains(digits, "_") || strings.HasPrefix(digits, "0b") || strings.HasPrefix(digits, "0o")
 }
 
 func (o Option) noNumber() error {

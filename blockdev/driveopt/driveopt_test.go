@@ -73,6 +73,7 @@ func TestRefusals(t *testing.T) {
 		{"format=raw", `A block device must be specified for "file"`},
 		{"file=nosuch", "Could not open 'nosuch': No such file or directory"},
 		{"file=a.img,copy-on-read=foo", "Parameter 'copy-on-read' expects 'on' or 'off'"},
+		{"readonly=foo,snapshot=foo", "Parameter 'read-only' expects 'on' or 'off'"},
 	} {
 		if _, err := build(t, strings.Split(c.lines, ";")...); blockdev.Message(err) != c.want {
 			t.Errorf("%s: %q, want %q", c.lines, blockdev.Message(err), c.want)

@@ -82,8 +82,11 @@ func (s *Spec) takePlace(l *qemuopts.List) (err error) {
 	if s.Interface != "" && !interfaces[s.Interface] {
 		return invalid("unsupported bus type '%s'", s.Interface)
 	}
-	for key, to := range map[string]*int{"bus": &s.Bus, "unit": &s.Unit, "index": &s.Index} {
-		if *to, err = l.TakeInt(key, -1); err != nil {
+	for _, o := range []struct {
+		key string
+		to  *int
+	}{{"bus", &s.Bus}, {"unit", &s.Unit}, {"index", &s.Index}} {
+		if *o.to, err = l.TakeInt(o.key, -1); err != nil {
 			return invalid("%s", err)
 		}
 	}
@@ -106,12 +109,12 @@ func (s *Spec) takeMedium(l *qemuopts.List) (err error) {
 	if _, ok := l.Get("driver"); ok && s.Format != "" {
 		return invalid("Cannot specify both 'driver' and 'format'")
 	}
-	for key, to := range map[string]*bool{"readonly": &s.ReadOnly, "snapshot": &s.Snapshot} {
-		if *to, err = l.TakeBool(key, false); err != nil {
-			if key == "readonly" {
-				key = "read-only"
-			}
-			return invalid("Parameter '%s' expects 'on' or 'off'", key)
+	for _, o := range []struct {
+		key, shown string
+		to         *bool
+	}{{"readonly", "read-only", &s.ReadOnly}, {"snapshot", "snapshot", &s.Snapshot}} {
+		if *o.to, err = l.TakeBool(o.key, false); err != nil {
+			return invalid("Parameter '%s' expects 'on' or 'off'", o.shown)
 		}
 	}
 	if ro, ok := l.Take("read-only"); ok {
@@ -177,8 +180,11 @@ func (s *Spec) takeCacheSwitches(l *qemuopts.List) error {
 		return invalid("%s", err)
 	}
 	s.Cache.WriteThrough = !writeback
-	for key, to := range map[string]*bool{"cache.direct": &s.Cache.Direct, "cache.no-flush": &s.Cache.NoFlush} {
-		if *to, err = l.TakeBool(key, *to); err != nil {
+	for _, o := range []struct {
+		key string
+		to  *bool
+	}{{"cache.direct", &s.Cache.Direct}, {"cache.no-flush", &s.Cache.NoFlush}} {
+		if *o.to, err = l.TakeBool(o.key, *o.to); err != nil {
 			return invalid("%s", err)
 		}
 	}

@@ -36,11 +36,17 @@ type Limits struct {
 	RequestSize int64
 }
 
-// rates names the rates as options do: "bps-total", "bps-total-max", "bps-total-max-length".
-func (l *Limits) rates() map[string]*Rate {
-	return map[string]*Rate{
-		"bps-total": &l.BytesTotal, "bps-read": &l.BytesRead, "bps-write": &l.BytesWrite,
-		"iops-total": &l.RequestsTotal, "iops-read": &l.RequestsRead, "iops-write": &l.RequestsWrite,
+// namedRate is a rate as options call it: "bps-total", "bps-total-max", "bps-total-max-length".
+type namedRate struct {
+	name string
+	*Rate
+}
+
+// rates are all of them, in the order in which QEMU looks at them.
+func (l *Limits) rates() []namedRate {
+	return []namedRate{
+		{"bps-total", &l.BytesTotal}, {"bps-read", &l.BytesRead}, {"bps-write", &l.BytesWrite},
+		{"iops-total", &l.RequestsTotal}, {"iops-read", &l.RequestsRead}, {"iops-write", &l.RequestsWrite},
 	}
 }
 
@@ -100,9 +106,9 @@ var prefixes = []string{"x-", "limits.", "throttling."}
 func ParseLimits(o blockdev.Options) (Limits, error) {
 	var l Limits
 	known := map[string]*int64{"iops-size": &l.RequestSize}
-	for name, r := range l.rates() {
+	for _, r := range l.rates() {
 		r.Length = 1
-		known[name], known[name+"-max"], known[name+"-max-length"] = &r.Average, &r.Max, &r.Length
+		known[r.name], known[r.name+"-max"], known[r.name+"-max-length"] = &r.Average, &r.Max, &r.Length
 	}
 	for _, k := range o.Keys() {
 		name := k

@@ -168,3 +168,13 @@ func TestDrainLetsRequestsGo(t *testing.T) {
 		}
 	})
 }
+
+// TestTheFirstWrongLimitIsTold: of several the same one each time, in QEMU's order.
+func TestTheFirstWrongLimitIsTold(t *testing.T) {
+	for range 20 {
+		_, err := ParseLimits(blockdev.Options{"iops-total": "2000000000000000", "bps-total": "-1", "iops-read-max": "1"})
+		if blockdev.Message(err) != "Property values cannot be negative" {
+			t.Fatal(err)
+		}
+	}
+}
