@@ -8,9 +8,9 @@ import (
 )
 
 // FollowGate follows every reference to a local file, as the command line does: relative
-// names are relative to the directory of the image that refers, but for those of data files. What a reference says is
-// a plain file name, whatever it looks like; names that look like a description or a
-// protocol are refused, as they were meant to be more than that.
+// names are relative to the directory of the image that refers, but for those of data files.
+// What a reference says is a plain file name, whatever it looks like; names that look like a
+// description or a protocol are refused, as they were meant to be more than that.
 type FollowGate struct{}
 
 // OpenReference opens ref.Name; o says how.

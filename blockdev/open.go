@@ -27,7 +27,8 @@ type OpenOptions struct {
 // Open opens filename, which may be a plain name, "protocol:..." or a "json:{...}"
 // description, and everything it needs. The caller owns one reference: Unref it.
 //
-// filename is what a user gave; "" if the options say it all. A name found inside an image goes to [Graph.OpenPlain].
+// filename is what a user gave; "" if the options say it all. A name found inside an image
+// goes to [Graph.OpenPlain].
 func (g *Graph) Open(ctx context.Context, filename string, o OpenOptions) (*Vertex, error) {
 	if len(filename) > MaxFilename {
 		return nil, Errorf(ErrLimit, "open", "", "file name is longer than %d bytes", MaxFilename)

@@ -10,7 +10,6 @@ type fixed struct {
 	name string
 	file blockdev.Node
 	size int64
-	mode blockdev.Mode
 	id   uuid
 }
 
@@ -29,7 +28,7 @@ func openFixed(r blockdev.OpenRequest, f *footer, size int64) (*fixed, error) {
 		return nil, blockdev.Errorf(blockdev.ErrCorrupt, "open", r.Filename,
 			"the footer's disk of %d bytes is not in the file of %d", size, r.File.Size())
 	}
-	return &fixed{name: r.Filename, file: r.File, size: size, mode: r.Mode, id: f.id()}, nil
+	return &fixed{name: r.Filename, file: r.File, size: size, id: f.id()}, nil
 }
 
 func (im *fixed) Size() int64 { return im.size }
