@@ -37,6 +37,9 @@ func (im *Image) lookup(l1 []uint64, off, n int64) (mapping, error) {
 	sub := int(in >> im.subBits)
 	m := mapping{kind: im.kind(e, sub), entry: e}
 	switch {
+	case !im.v3() && !e.compressed() && e.desc&entryZero != 0:
+		return mapping{}, im.badEntry("map", t.off+first<<im.entryShift,
+			"Zero cluster entry found in pre-v3 image (L2 offset: %s, L2 index: %s)", cHex(t.off), cHex(first))
 	case m.kind == clusterInvalid:
 		return mapping{}, im.invalidEntry(t, first)
 	case m.kind == clusterCompressed:

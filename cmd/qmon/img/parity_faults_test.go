@@ -16,6 +16,8 @@ var faultFixtures = []string{
 	`python3 -c 'f = open("bad.qcow2", "r+b"); f.seek(0x40006); f.write(b"\x2a")'`,
 	"qemu-img create -q -f qcow2 badzero.qcow2 1M", "qemu-io -c 'write -q 0 192k' badzero.qcow2",
 	`python3 -c 'f = open("badzero.qcow2", "r+b"); f.seek(0x40006); f.write(b"\x2a\x01")'`,
+	"qemu-img create -q -f qcow2 -o compat=v2 early.qcow2 1M", "qemu-io -c 'write -q 0 192k' early.qcow2",
+	`python3 -c 'f = open("early.qcow2", "r+b"); f.seek(0x40007); f.write(b"\x01")'`,
 }
 
 // failing describes an image that fails once an event has come.
@@ -41,6 +43,7 @@ var faultCases = []string{
 	"bench --image-opts -c 1 " + failing("full.qcow2", "read_aio"),
 	"map bad.qcow2", "convert -O raw bad.qcow2 x", "compare bad.qcow2 base.raw", "dd if=bad.qcow2 of=x", "measure -O qcow2 bad.qcow2",
 	"snapshot -c a bad.qcow2; check bad.qcow2", "amend -o compat=v2 bad.qcow2", "resize --shrink bad.qcow2 64k; check bad.qcow2",
+	"map early.qcow2", "dd if=early.qcow2 of=x",
 	"map badzero.qcow2", "convert -O raw badzero.qcow2 x", "amend -o compat=v2 badzero.qcow2; check badzero.qcow2", "check -r all badzero.qcow2; check badzero.qcow2",
 }
 
