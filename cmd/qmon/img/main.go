@@ -22,6 +22,7 @@ import (
 	_ "github.com/qmon/qmon/formats/all"  // formats
 	"github.com/qmon/qmon/internal/objects"
 	"github.com/qmon/qmon/internal/release"
+	"github.com/qmon/qmon/internal/restrict"
 	"github.com/qmon/qmon/internal/signals"
 	"github.com/qmon/qmon/internal/traceopt"
 )
@@ -159,9 +160,9 @@ func (t *tool) commonFlagSet() *pflag.FlagSet {
 	fs := pflag.NewFlagSet("", pflag.ContinueOnError)
 	fs.SortFlags = false
 	fs.BoolP("help", "h", false, "")
-	fs.Var(funcValue(func(dir string) error {
-		t.gate.Gate = blockdev.RestrictGate{Dir: dir}
-		return nil
+	fs.Var(funcValue(func(dir string) (err error) {
+		t.gate.Gate, err = restrict.Gate(dir)
+		return err
 	}), "restrict", "")
 	return fs
 }

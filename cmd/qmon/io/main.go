@@ -67,7 +67,7 @@ type tool struct {
 }
 
 func (t *tool) main(args []string) int {
-	o := &invocation{openFlags: newFlags()}
+	o := &invocation{openFlags: newFlags(), gate: blockdev.FollowGate{}}
 	defer o.objects.Remove()
 	err := o.parse(args)
 	for _, w := range o.warnings {
@@ -98,10 +98,7 @@ func (t *tool) main(args []string) int {
 		Reopen: t.reopen, Misaligned: o.misaligned,
 	})
 	t.graph.Notify = warning.Printer(t.stderr, t.prog)
-	t.gate, t.describe = blockdev.FollowGate{}, o.describe
-	if o.restrict != "" {
-		t.gate = blockdev.RestrictGate{Dir: o.restrict}
-	}
+	t.gate, t.describe = o.gate, o.describe
 	t.addCommands()
 	if o.filename != nil {
 		if err := t.open(t.ctx, o.openFlags); err != nil {

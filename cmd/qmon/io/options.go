@@ -9,6 +9,7 @@ import (
 	"github.com/qmon/qmon/internal/getopt"
 	"github.com/qmon/qmon/internal/objects"
 	"github.com/qmon/qmon/internal/qemuopts"
+	"github.com/qmon/qmon/internal/restrict"
 	"github.com/qmon/qmon/internal/traceopt"
 )
 
@@ -117,7 +118,7 @@ func (f *openFlags) setAIO(word string) error {
 
 // invocation is a command line.
 type invocation struct {
-	restrict string // images may refer to files below it only, "" for all
+	gate blockdev.Gate // of what images refer to
 	openFlags
 	commands []string
 	objects  objects.Set
@@ -160,7 +161,9 @@ func (o *invocation) take(f getopt.Found) error {
 	case f.Name == "image-opts":
 		o.describe = true
 	case f.Name == "restrict":
-		o.restrict = f.Value
+		var err error
+		o.gate, err = restrict.Gate(f.Value)
+		return err
 	case f.Letter == 'c':
 		o.commands = append(o.commands, f.Value)
 	case f.Letter == 'f':

@@ -13,6 +13,7 @@ import (
 	"github.com/qmon/qmon/internal/getopt"
 	"github.com/qmon/qmon/internal/objects"
 	"github.com/qmon/qmon/internal/qemuopts"
+	"github.com/qmon/qmon/internal/restrict"
 	"github.com/qmon/qmon/internal/traceopt"
 )
 
@@ -299,7 +300,9 @@ func (o *options) takeLong(name, value string) error {
 	case "image-opts":
 		o.describe = true
 	case "restrict":
-		o.gate = blockdev.RestrictGate{Dir: value}
+		var err error
+		o.gate, err = restrict.Gate(value)
+		return err
 	case "fork":
 		o.fork = true
 	case "pid-file":

@@ -22,10 +22,7 @@ type storage struct {
 }
 
 func newStorage(o *options, p personality, m *vm.Machine) *storage {
-	s := &storage{graph: &blockdev.Graph{Notify: warning.Printer(os.Stderr, o.program)}, gate: blockdev.FollowGate{}, board: p}
-	if o.restrict != "" {
-		s.gate = blockdev.RestrictGate{Dir: o.restrict}
-	}
+	s := &storage{graph: &blockdev.Graph{Notify: warning.Printer(os.Stderr, o.program)}, gate: o.gate, board: p}
 	s.builder = &driveopt.Builder{
 		Graph:    s.graph,
 		Gate:     s.gate,

@@ -12,6 +12,7 @@ import (
 	"github.com/qmon/qmon/blockdev/driveopt"
 	"github.com/qmon/qmon/internal/objects"
 	"github.com/qmon/qmon/internal/qemuopts"
+	"github.com/qmon/qmon/internal/restrict"
 )
 
 // argument is an option as it was given, for messages: "-hda disk.img".
@@ -64,8 +65,8 @@ type options struct {
 	logItems   string
 	noReboot   bool
 	noShutdown bool
-	strict     bool   // -script-errors
-	restrict   string // --restrict DIR
+	strict     bool          // -script-errors
+	gate       blockdev.Gate // of what images refer to
 
 	given map[string]bool // which options were given, by name
 }
@@ -85,7 +86,7 @@ func (e *usageError) Error() string {
 
 // parse reads the command line. Text that was asked for (-help) goes to out.
 func parse(program string, args []string, out io.Writer) (*options, error) {
-	o := &options{program: program, escape: 1, given: map[string]bool{}}
+	o := &options{program: program, escape: 1, given: map[string]bool{}, gate: blockdev.FollowGate{}}
 	var failed error
 	fs := flag.NewFlagSet(program, flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
@@ -155,6 +156,12 @@ func defineObject(o *options, text string, out io.Writer) error {
 		fmt.Fprint(out, help)
 		return errDone
 	}
+	return err
+}
+
+// setRestrict is the setter of -restrict.
+func setRestrict(o *options, dir string, _ io.Writer) (err error) {
+	o.gate, err = restrict.Gate(dir)
 	return err
 }
 

@@ -61,7 +61,7 @@ func driveOptions() []optionDef {
 		{"fda", "FILE", "floppy disk 0", setDrive("fda", "floppy", 0, false)},
 		{"fdb", "FILE", "floppy disk 1", setDrive("fdb", "floppy", 1, false)},
 		{"snapshot", "", "write to temporary overlays, not to the images", setSwitch(func(o *options) *bool { return &o.snapshot })},
-		{"restrict", "DIR", "images may refer to files below this folder only", setString(func(o *options) *string { return &o.restrict })},
+		{"restrict", "DIR", "images may refer to files below this folder only", setRestrict},
 	}
 }
 
