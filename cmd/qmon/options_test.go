@@ -9,12 +9,17 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/shlex"
+
 	"github.com/qmon/qmon/internal/peer"
 )
 
 // mistakes are command lines that QEMU refuses before it starts anything.
 var mistakes = []string{
 	"-foo",
+	"-loadvm ''",
+	"-pidfile ''",
+	"-pidfile no/such/folder",
 	"-hda",
 	"-m foo",
 	"-machine foo",
@@ -78,7 +83,11 @@ func TestMistakesOnTheCommandLine(t *testing.T) {
 	}
 	for _, line := range mistakes {
 		t.Run(line, func(t *testing.T) {
-			args := append([]string{"-nodefaults", "-display", "none", "-S"}, strings.Fields(line)...)
+			words, err := shlex.Split(line)
+			if err != nil {
+				t.Fatal(err)
+			}
+			args := append([]string{"-nodefaults", "-display", "none", "-S"}, words...)
 			want, wantStatus := complaint(t, dir, "qemu-system-x86_64", args)
 			got, status := complaint(t, dir, ours, args)
 			if got != want || status != wantStatus {

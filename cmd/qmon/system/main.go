@@ -55,9 +55,9 @@ func run(prog string, args []string) (status int, err error) {
 	if err := e.build(o); err != nil {
 		return 1, err
 	}
-	if o.pidfile != "" {
+	if o.given["pidfile"] {
 		if err := os.WriteFile(o.pidfile, fmt.Appendf(nil, "%d\n", os.Getpid()), 0o644); err != nil {
-			return 1, fmt.Errorf("cannot create PID file: %s", blockdev.Message(err))
+			return 1, fmt.Errorf("cannot create PID file: Could not create '%s': %s", o.pidfile, blockdev.Message(err))
 		}
 		defer func() { err = errors.Join(err, os.Remove(o.pidfile)) }()
 	}
@@ -143,7 +143,7 @@ func (e *emulator) run(o *options) (int, error) {
 // start restores a snapshot if asked to, starts the machine unless asked not to, and lets
 // the monitors listen.
 func (e *emulator) start(o *options) error {
-	if o.loadvm != "" {
+	if o.given["loadvm"] {
 		if err := savevm.Load(context.Background(), e.machine, o.loadvm); err != nil {
 			return err
 		}
