@@ -158,7 +158,7 @@ func infoBlockStats(_ context.Context, s *Session, _ Args) error {
 	return nil
 }
 
-// infoBlockJobs: nothing copies in the background yet.
+// infoBlockJobs: nothing copies in the background here.
 func infoBlockJobs(_ context.Context, s *Session, _ Args) error {
 	s.Println("No active jobs")
 	return nil

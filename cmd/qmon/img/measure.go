@@ -32,19 +32,10 @@ func runMeasure(t *tool, args []string) (int, error) {
 		return statusFailed, err
 	}
 	asJSON, err := output.json()
-	switch {
-	case err != nil:
-		return statusFailed, err
-	case len(operands) > 1:
-		return statusFailed, errors.New("At most one filename argument is allowed.")
-	case len(operands) == 0 && (src.format != nil || src.imageOpts || o.Snapshot != img.SnapshotName{}):
-		return statusFailed, errors.New("--image-opts, -f, and -l require a filename argument.")
-	case len(operands) == 0 && o.Size == nil:
-		return statusFailed, errors.New("Either --size N or one filename must be specified.")
-	case len(operands) == 1 && o.Size != nil:
-		return statusFailed, errors.New("--size N cannot be used together with a filename.")
+	if err == nil {
+		err = checkMeasureOperands(operands, o, src)
 	}
-	if err := src.check(); err != nil {
+	if err != nil {
 		return statusFailed, err
 	}
 	if create.help {
@@ -74,6 +65,22 @@ func runMeasure(t *tool, args []string) (int, error) {
 		fmt.Fprint(t.stdout, m.Text())
 	}
 	return statusOK, nil
+}
+
+// checkMeasureOperands refuses what does not go together: a size, or an image and what is about
+// one.
+func checkMeasureOperands(operands []string, o img.MeasureOptions, src sourceFlags) error {
+	switch {
+	case len(operands) > 1:
+		return errors.New("At most one filename argument is allowed.")
+	case len(operands) == 0 && (src.format != nil || src.imageOpts || o.Snapshot != img.SnapshotName{}):
+		return errors.New("--image-opts, -f, and -l require a filename argument.")
+	case len(operands) == 0 && o.Size == nil:
+		return errors.New("Either --size N or one filename must be specified.")
+	case len(operands) == 1 && o.Size != nil:
+		return errors.New("--size N cannot be used together with a filename.")
+	}
+	return src.check()
 }
 
 // checkMeasureOptions words what is wrong with -o as this command alone does.
