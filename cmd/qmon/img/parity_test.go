@@ -219,6 +219,7 @@ var parityCases = []string{
 	"rebase -u -b nosuch -F raw o.qcow2; info -f qcow2 o.qcow2; rebase -u -b d.qcow2 -F qcow2 o.qcow2", "rebase -b d.qcow2 -F qcow2 o.qcow2; info o.qcow2",
 	"convert o.qcow2 before; rebase -b a.qcow2 -F qcow2 o.qcow2; check o.qcow2; compare o.qcow2 before",
 	"convert o.qcow2 before; rebase -b '' o.qcow2; check o.qcow2; compare o.qcow2 before; info o.qcow2",
+	"convert o.qcow2 before; rebase -U -b d.raw -F raw o.qcow2; compare o.qcow2 before",
 	"convert o.qcow2 before; rebase -b d.raw -F raw o.qcow2; compare o.qcow2 before", "rebase -p -u -b d.raw -F raw o.qcow2",
 	"convert o.qcow2 before; rebase -b long.raw -F raw o.qcow2; compare o.qcow2 before",
 	"rebase -b d.qcow2 o.qcow2", "rebase -u -b d.qcow2 o.qcow2", "rebase -u -b nosuch o.qcow2", "rebase -b nosuch o.qcow2",
