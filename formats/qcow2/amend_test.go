@@ -1,7 +1,9 @@
 package qcow2
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand"
 	"os"
@@ -167,5 +169,20 @@ func TestACrashWhileAmendingLeaksAtWorst(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestAmendOfUncountedImage: new refcounts are not written where an image whose refcounts are
+// all lost has its tables.
+func TestAmendOfUncountedImage(t *testing.T) {
+	p := patched{create(t, 1<<20, nil).Bytes()}
+	block := p.data[p.refBlock():]
+	clear(block[:min(len(block), 1<<defaultClusterBits)])
+	m := p.file()
+	if err := amend(t, open(t, m, writable), blockdev.Options{"refcount_bits": "8"}); !errors.Is(err, blockdev.ErrCorrupt) {
+		t.Errorf("%v", err)
+	}
+	if n := len(p.data); !bytes.Equal(m.Bytes()[sectorSize:n], p.data[sectorSize:]) {
+		t.Error("tables were overwritten")
 	}
 }

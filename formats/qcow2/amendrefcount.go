@@ -24,6 +24,9 @@ func (im *Image) changeRefWidth(a *amendment, w refWidth) error {
 		return err
 	}
 	run := l.clusters()
+	if what := im.metadataAt(run.first<<im.clusterBits, run.count<<im.clusterBits); what != "" {
+		return im.markOverlap(run.first<<im.clusterBits, what)
+	}
 	counts := func(cluster int64) (uint64, error) {
 		if cluster >= run.first && cluster < run.end() {
 			return 1, nil
@@ -51,7 +54,7 @@ func (im *Image) changeRefWidth(a *amendment, w refWidth) error {
 // blocksNeeded lists the refcount blocks that the clusters in use need, and tells the last
 // of those clusters.
 func (im *Image) blocksNeeded(w refWidth, blockBits uint) (needed map[int64]struct{}, last int64, err error) {
-	needed = map[int64]struct{}{}
+	needed = map[int64]struct{}{0: {}} // the header's, whatever its refcount
 	for b := range im.refs.entries {
 		t, err := im.refBlock(int64(b))
 		if err != nil {

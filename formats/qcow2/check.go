@@ -121,7 +121,7 @@ func (c *checker) count(off, n int64) bool {
 		return false
 	}
 	im := c.im
-	if off > maxHostOffset || off+n-im.file.Size() >= im.clusterSize {
+	if off < 0 || off > maxHostOffset || off+n-im.file.Size() >= im.clusterSize {
 		c.corrupt("ERROR: counting reference for region exceeding the end of the file by one cluster or more: offset %#x size %#x", off, n)
 		return false
 	}
@@ -191,6 +191,7 @@ func (c *checker) countL2(off int64, active bool) error {
 		return err
 	}
 	var next int64
+	dropped := false
 	t := &table{off: off, data: b}
 	for i := int64(0); i < 1<<c.im.l2Bits; i++ {
 		e := c.im.entry(t, i)
@@ -210,6 +211,7 @@ func (c *checker) countL2(off int64, active bool) error {
 					if err := c.dropStorage(off, i); err != nil {
 						return err
 					}
+					dropped = true
 					continue
 				}
 			}
@@ -228,7 +230,10 @@ func (c *checker) countL2(off int64, active bool) error {
 			}
 		}
 	}
-	return nil
+	if !dropped {
+		return nil
+	}
+	return c.im.commitAll() // who reads the table next does so from the file
 }
 
 // checkEntry looks for what no entry may have: reserved bits, and subclusters that are

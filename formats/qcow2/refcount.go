@@ -86,7 +86,7 @@ func (im *Image) refBlock(b int64) (*table, error) {
 	if off == 0 {
 		return nil, nil
 	}
-	if im.mode.Check && (off < 0 || off >= im.file.Size()) {
+	if im.mode.Check && (off < 0 || off >= im.file.Size()) && !im.refCache.has(off) {
 		return nil, nil // reported as outside the image; it counts nothing
 	}
 	if off < 0 || off&(im.clusterSize-1) != 0 {

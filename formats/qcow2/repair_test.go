@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os/exec"
 	"strings"
@@ -262,4 +263,60 @@ func TestRepairNeedsAWritableImage(t *testing.T) {
 	if _, err := im.Check(context.Background(), repairOptions("leaks")); blockdev.Message(err) != "Block node is read-only" {
 		t.Error(err)
 	}
+}
+
+// TestEmptyStorageStaysDropped: the copied flag of an entry that lost its storage is not looked
+// at any more, and a table that a snapshot shares is repaired once.
+func TestEmptyStorageStaysDropped(t *testing.T) {
+	m := create(t, 1<<20, nil)
+	im := open(t, m, writable)
+	if _, err := im.WriteAt([]byte{1}, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := im.Close(); err != nil {
+		t.Fatal(err)
+	}
+	p := patched{m.Bytes()}
+	data := uint64(p.u64(p.l2())) &^ entryCopied
+	p.set64(p.l2()+8, data+sectorSize|entryZero)
+	m = p.file()
+	if got := repair(t, m, "all"); got.CorruptionsFixed != 1 || got.Corruptions > 0 {
+		t.Errorf("%+v", got)
+	}
+	if got := (patched{m.Bytes()}).u64(p.l2() + 8); got != entryZero {
+		t.Errorf("the entry is %#x", got)
+	}
+}
+
+// TestRepairMakesRefcountBlocks: a block that a repair makes behind the end of the file counts
+// before it is written.
+func TestRepairMakesRefcountBlocks(t *testing.T) {
+	m := create(t, 1<<20, blockdev.Options{"cluster_size": "512", "refcount_bits": "64"})
+	im := open(t, m, writable)
+	if _, err := im.CreateSnapshot(blockdev.Snapshot{Name: "s"}); err != nil {
+		t.Fatal(err)
+	}
+	for off := int64(0); ; off += im.clusterSize {
+		if _, err := im.WriteAt([]byte{1}, off); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(im.Flush(), im.Flush()); err != nil {
+			t.Fatal(err)
+		}
+		if last, err := im.lastCluster(); err != nil || im.freeHint == last+1 && im.freeHint&(1<<im.refBlockBits-1) == 0 {
+			break
+		}
+	}
+	if err := im.Close(); err != nil {
+		t.Fatal(err)
+	}
+	im = open(t, m, repairing)
+	im.snaps[0].extraSize = 0 // as if it were incomplete
+	if _, err := im.Check(context.Background(), repairOptions("all")); err != nil {
+		t.Fatal(err)
+	}
+	if err := im.Close(); err != nil {
+		t.Fatal(err)
+	}
+	checkClean(t, open(t, m, writable))
 }

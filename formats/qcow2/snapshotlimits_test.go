@@ -68,3 +68,15 @@ func TestCheckCutsASnapshotTableThatIsTooLarge(t *testing.T) {
 		})
 	}
 }
+
+// TestCheckOfASnapshotBeforeTheFile: an L1 table at a negative offset that is longer than the
+// file is damage like any other.
+func TestCheckOfASnapshotBeforeTheFile(t *testing.T) {
+	p := patched{damagedBase(t).Bytes()}
+	p.set64(p.snapshots()+snapL1Offset, 1<<63)
+	p.set32(p.snapshots()+snapL1Size, maxL1Bytes/8)
+	res, err := open(t, p.file(), repairing).Check(context.Background(), blockdev.CheckOptions{})
+	if err != nil || res.Corruptions == 0 {
+		t.Errorf("%+v %v", res, err)
+	}
+}
