@@ -184,7 +184,7 @@ func (p *refPlan) growTable(b int64) error {
 func (p *refPlan) apply() {
 	im := p.im
 	if p.move != nil {
-		if old := im.refs.move; old != nil {
+		if old := im.refs.move; old != nil && !old.begun {
 			// The table has grown twice between two commits: the first place was never used.
 			im.release(old.off>>im.clusterBits, old.clusters, 1, discardOther)
 		}

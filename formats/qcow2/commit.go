@@ -123,6 +123,7 @@ func (im *Image) collectRefcounts() *writeBack {
 	w.refBlocks = im.refCache.collect()
 	w.refEntries = takeKeys(im.refs.dirty)
 	if w.move != nil {
+		w.move.begun = true
 		w.refWrites = []fileWrite{{w.move.off, encodeEntries(im.refs.entries)}}
 	} else {
 		w.refWrites = entryWrites(im.hdr.refTableOffset, im.refs.entries, w.refEntries)
@@ -295,6 +296,9 @@ func (im *Image) finish(w *writeBack, err error) error {
 			}
 		}
 	}
+	if w.move != nil {
+		w.move.begun = false
+	}
 	if err != nil {
 		for _, k := range w.refEntries {
 			im.refs.dirty[k] = struct{}{}
@@ -305,6 +309,10 @@ func (im *Image) finish(w *writeBack, err error) error {
 		im.released = append(w.released, im.released...)
 		for _, r := range w.released {
 			im.waiting += r.count
+		}
+		if m := w.move; m != nil && m != im.refs.move {
+			// The table has grown again meanwhile, and moves elsewhere.
+			im.release(m.off>>im.clusterBits, m.clusters, 1, discardOther)
 		}
 		return err
 	}

@@ -118,3 +118,42 @@ func settleSnapshots(t *testing.T, im *Image, now *moment, before moment) {
 		}
 	}
 }
+
+// TestRefcountTableGrowsDuringACommit: the place that a commit is writing the table to is freed
+// once, when the table has moved on, and be it that the commit fails.
+func TestRefcountTableGrowsDuringACommit(t *testing.T) {
+	for _, failure := range []error{nil, syscall.EIO} {
+		m := create(t, 1<<20, blockdev.Options{"cluster_size": "512", "refcount_bits": "64"})
+		im := open(t, m, writable)
+		grow := func() {
+			t.Helper()
+			per := im.clusterSize / 8 << im.refBlockBits // clusters that a cluster of the table covers
+			run := clusterRun{int64(len(im.refs.entries))*8/im.clusterSize*per + 1, 1}
+			if err := im.takeClusters(run); err != nil {
+				t.Fatal(err)
+			}
+			im.giveBack(run)
+		}
+		grow()
+		w := im.collect()
+		grow()
+		err := failure
+		if err == nil {
+			err = im.run(w)
+		}
+		if err := im.finish(w, err); !errors.Is(err, failure) {
+			t.Fatal(err)
+		}
+		if err := im.commitAll(); err != nil {
+			t.Error(err)
+		}
+		im.freeHint = 0
+		if _, err := im.WriteAt(pattern(1, 1<<20), 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := im.Flush(); err != nil {
+			t.Error(err)
+		}
+		checkClean(t, im)
+	}
+}

@@ -18,6 +18,8 @@ type refTable struct {
 type refTableMove struct {
 	off      int64
 	clusters int64
+	// begun is set while a commit writes the table there.
+	begun bool
 }
 
 const (
