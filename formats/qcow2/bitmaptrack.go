@@ -50,7 +50,7 @@ func (im *Image) prepareBitmaps() (bool, error) {
 		return false, nil
 	}
 	// What the header calls the directory may be another table.
-	if off, size, _ := im.bitmapDirectory(); im.overlapBut("bitmap directory", off, size) != "" {
+	if off, size, _ := im.bitmapDirectory(); im.metadataBut(overlapBitmapDirectory, off, size) != "" {
 		im.bitmaps, im.bitmapsStored = nil, nil
 		return false, nil
 	}

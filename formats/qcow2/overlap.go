@@ -94,10 +94,13 @@ const maxOverlapScan = 4096
 
 // metadataAt names the metadata that lies in a range of the file, "" for none, as far as
 // the overlap checks ask for it. mu is held, shared at least.
-func (im *Image) metadataAt(off, n int64) string {
-	cs := im.clusterSize
+func (im *Image) metadataAt(off, n int64) string { return im.metadataBut(0, off, n) }
+
+// metadataBut is metadataAt for a place that is said to be metadata of the kinds given.
+func (im *Image) metadataBut(kinds overlapChecks, off, n int64) string {
+	cs, checks := im.clusterSize, im.options.overlap&^kinds
 	hits := func(kind overlapChecks, start, length int64) bool {
-		return im.options.overlap&kind != 0 && length > 0 && off < start+length && start < off+n
+		return checks&kind != 0 && length > 0 && off < start+length && start < off+n
 	}
 	directory, size, _ := im.bitmapDirectory()
 	keys, keysSize := im.hdr.cryptArea()
@@ -121,15 +124,7 @@ func (im *Image) metadataAt(off, n int64) string {
 			return "inactive L1 table"
 		}
 	}
-	return im.tableAt(off, n)
-}
-
-// overlapBut is metadataAt for a place that is said to be metadata of the kind named.
-func (im *Image) overlapBut(kind string, off, n int64) string {
-	if what := im.metadataAt(off, n); what != kind {
-		return what
-	}
-	return ""
+	return im.tableAt(checks, off, n)
 }
 
 // checkInactive refuses to write where the overlap checks ask for the L2 tables of snapshots
@@ -146,10 +141,9 @@ func (im *Image) checkInactive() error {
 	return nil
 }
 
-// tableAt is metadataAt for L2 tables and refcount blocks.
-func (im *Image) tableAt(off, n int64) string {
+// tableAt is metadataAt for L2 tables and refcount blocks, as far as checks ask for them.
+func (im *Image) tableAt(checks overlapChecks, off, n int64) string {
 	cs := im.clusterSize
-	checks := im.options.overlap
 	for c := off &^ (cs - 1); c < off+n; c += cs {
 		if checks&overlapActiveL2 != 0 && im.l2Cache.has(c) {
 			return "active L2 table"

@@ -1,6 +1,7 @@
 package qcow2
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -168,5 +169,20 @@ func TestOpeningOptionsAreCheckedAsByQEMU(t *testing.T) {
 				t.Errorf("QEMU says %s", out)
 			}
 		})
+	}
+}
+
+// TestL2TableOnRefcountBlock: a table that is said to lie where refcounts do is not written.
+func TestL2TableOnRefcountBlock(t *testing.T) {
+	p := patched{create(t, 1<<20, nil).Bytes()}
+	p.set64(p.l1(), uint64(p.refBlock())|entryCopied)
+	m := p.file()
+	im := open(t, m, writable)
+	if _, err := im.WriteAt([]byte{1}, 512<<10); err == nil || !strings.Contains(err.Error(), "overlaps with refcount block") {
+		t.Errorf("%v", err)
+	}
+	block := p.refBlock()
+	if !bytes.Equal(m.Bytes()[block:], p.data[block:]) {
+		t.Error("the refcount block was changed")
 	}
 }

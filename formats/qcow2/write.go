@@ -428,7 +428,7 @@ func (im *Image) setL1(i int64, v uint64) {
 
 // tableOverlap is metadataAt for a place that is said to be an L2 table.
 func (im *Image) tableOverlap(off int64) string {
-	return im.overlapBut("active L2 table", off, im.clusterSize)
+	return im.metadataBut(overlapActiveL2|overlapInactiveL2, off, im.clusterSize)
 }
 
 // Limits: whole clusters are best, to write zeroes also whole subclusters.
