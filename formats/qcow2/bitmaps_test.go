@@ -157,3 +157,81 @@ func TestHostileBitmapsDoNoHarm(t *testing.T) {
 		})
 	}
 }
+
+// TestBitmapsThatAreLoadedAlreadyAreStored: what is written after a bitmap was looked at, and
+// after the image was read-only for a while, is dirty in the file as well.
+func TestBitmapsThatAreLoadedAlreadyAreStored(t *testing.T) {
+	const granule = 64 << 10
+	m := create(t, 1<<20, nil)
+	im := open(t, m, writable)
+	if err := im.AddBitmap(blockdev.BitmapInfo{Name: "on", Enabled: true}); err != nil {
+		t.Fatal(err)
+	}
+	for i, between := range []func(im *Image) error{
+		func(im *Image) error { return nil },
+		func(im *Image) error { return errors.Join(im.ReopenWritable(false), im.ReopenWritable(true)) },
+		func(im *Image) error { return im.AddBitmap(blockdev.BitmapInfo{Name: "another"}) },
+	} {
+		if err := between(im); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := im.WriteAt([]byte{1}, int64(i)*granule); err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 {
+			continue // the next opens it anew
+		}
+		if err := im.Close(); err != nil {
+			t.Fatal(err)
+		}
+		im = open(t, m, writable)
+		d, err := im.DirtyBitmap("on")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := int64(i+1) * granule; d.Dirty() != want {
+			t.Errorf("step %d: %d bytes are dirty, not %d", i, d.Dirty(), want)
+		}
+	}
+}
+
+// TestBitmapsAreInUseAfterAFailedStop: while somebody may write no bitmap is valid in the file.
+func TestBitmapsAreInUseAfterAFailedStop(t *testing.T) {
+	for fail := 1; ; fail++ {
+		file := create(t, 1<<20, blockdev.Options{"lazy_refcounts": "on"})
+		im := open(t, file, writable)
+		if err := im.AddBitmap(blockdev.BitmapInfo{Name: "on", Enabled: true}); err != nil {
+			t.Fatal(err)
+		}
+		if err := im.Close(); err != nil {
+			t.Fatal(err)
+		}
+		f := blocktest.NewFaulty(file)
+		im = open(t, f, writable)
+		if _, err := im.WriteAt([]byte{1}, 0); err != nil {
+			t.Fatal(err)
+		}
+		f.Inject(blocktest.Fault{Op: faultyOps, Nth: fail})
+		before := f.Count(faultyOps)
+		err := im.ReopenWritable(false)
+		if f.Count(faultyOps)-before < fail {
+			break
+		}
+		if err == nil {
+			continue // only a hint failed
+		}
+		if _, err := im.WriteAt([]byte{1}, 1<<19); err != nil {
+			t.Fatal(err)
+		}
+		if err := im.Close(); err != nil {
+			t.Fatal(err)
+		}
+		d, err := open(t, file, blockdev.Mode{}).DirtyBitmap("on")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d.Dirty() != 2*64<<10 {
+			t.Errorf("request %d failed: %d bytes are dirty", fail, d.Dirty())
+		}
+	}
+}

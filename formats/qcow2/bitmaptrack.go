@@ -62,7 +62,7 @@ func (im *Image) prepareBitmaps() (bool, error) {
 }
 
 // updateTracker makes the tracker of the bitmaps that are enabled now. It is not ready if
-// there is one that the last was not ready for. mu is held.
+// there is one that is not loaded, or would not be stored. mu is held.
 func (im *Image) updateTracker() {
 	var t *tracker
 	ready := true
@@ -73,7 +73,7 @@ func (im *Image) updateTracker() {
 		if t == nil {
 			t = &tracker{}
 		}
-		ready = ready && b.dirty != nil
+		ready = ready && b.unsaved
 		t.list = append(t.list, b.dirty)
 	}
 	if t != nil {
@@ -203,6 +203,12 @@ func (im *Image) stopTracking() error {
 	if err := store(); err != nil {
 		return err
 	}
+	if err := im.commitAll(); err != nil {
+		// Writers may go on, so the bitmaps are not valid yet.
+		_ = im.markBitmaps() // the first error counts
+		im.updateTracker()
+		return err
+	}
 	im.tracker.Store(nil)
-	return im.commitAll()
+	return nil
 }

@@ -325,15 +325,16 @@ func (im *Image) stopWriting() error {
 	if err := im.commitAll(); err != nil {
 		return im.unflushed(err)
 	}
-	if err := im.stopTracking(); err != nil {
-		return err
-	}
 	if !im.unrepaired {
 		if err := im.setDirty(false); err != nil {
 			return err
 		}
 	}
 	if err := im.padPacked(); err != nil {
+		return err
+	}
+	// The last step that can fail: bitmaps are valid once nobody writes any more.
+	if err := im.stopTracking(); err != nil {
 		return err
 	}
 	im.writable.Store(false)
