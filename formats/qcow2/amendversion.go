@@ -208,6 +208,9 @@ func (im *Image) expandTable(t *table, i1 int64, active bool) error {
 		if err := im.makeRoom(); err != nil {
 			return err
 		}
+		if t, err = im.l2Cache.get(t.off); err != nil { // it may have been evicted
+			return err
+		}
 	}
 	return nil
 }
