@@ -60,7 +60,8 @@ func (im *Image) zeroPart(off, n int64, flags blockdev.ZeroFlags) error {
 	if err != nil || done {
 		return err
 	}
-	return im.writeGuest(make([]byte, n), off)
+	_, err = im.writeZeroGuest(off, n, flags)
+	return err
 }
 
 // zeroAround makes the whole subcluster around a range read as zeroes, if the rest of it

@@ -3,6 +3,7 @@ package qcow2
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand"
 	"os"
@@ -140,4 +141,20 @@ func agreeWithQEMU(t testing.TB, image string, model []byte) {
 	}
 	peer.Run(t, "qemu-img", "check", "-f", "qcow2", image)
 	peer.Run(t, "qemu-img", "compare", "-f", "qcow2", "-F", "raw", image, raw)
+}
+
+// TestZeroesWithoutFallback: what cannot be zeroed by table entries is left as it is.
+func TestZeroesWithoutFallback(t *testing.T) {
+	im := open(t, create(t, 1<<20, nil), writable)
+	want := pattern(1, 1<<20)
+	if _, err := im.WriteAt(want, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := im.WriteZeroes(512, 512, blockdev.ZeroNoFallback); !errors.Is(err, blockdev.ErrNotSupported) {
+		t.Error(err)
+	}
+	compareWith(t, im, want)
+	if err := im.WriteZeroes(64<<10, 64<<10, blockdev.ZeroNoFallback); err != nil {
+		t.Error(err)
+	}
 }

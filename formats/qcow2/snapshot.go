@@ -107,13 +107,13 @@ func (im *Image) ApplySnapshot(id string) error {
 		return err
 	}
 	return im.exclusive(func() error {
-		s, err := im.findSnapshot(id)
-		if err != nil {
-			return err
-		}
 		if len(im.bitmaps) > 0 {
 			// They could not tell what the snapshot changes.
 			return blockdev.Errorf(blockdev.ErrInUse, "snapshot", im.name, "Device has active dirty bitmaps")
+		}
+		s, err := im.findSnapshot(id)
+		if err != nil {
+			return err
 		}
 		_, err = im.changeSharing(func() error { return im.applySnapshot(s) })
 		return err

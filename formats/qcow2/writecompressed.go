@@ -1,6 +1,10 @@
 package qcow2
 
-import "github.com/qmon/qmon/blockdev"
+import (
+	"syscall"
+
+	"github.com/qmon/qmon/blockdev"
+)
 
 // Compressed data is packed: it begins where the last ended, in the middle of a host
 // cluster or even of a sector, and runs into the next cluster if that happens to be free.
@@ -90,7 +94,7 @@ func (im *Image) beginPacked(off, n int64) (int64, error) {
 		return 0, err
 	}
 	if m.kind != clusterUnallocated && m.kind != clusterZero {
-		return 0, blockdev.ErrorAt(blockdev.ErrInvalid, "write", im.name, off, "Input/output error")
+		return 0, blockdev.ErrorAt(&refusal{blockdev.ErrInvalid, syscall.EIO}, "write", im.name, off, "Input/output error")
 	}
 	if _, err := im.ownL2(off / im.l2Span()); err != nil {
 		return 0, err
