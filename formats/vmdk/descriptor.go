@@ -149,13 +149,14 @@ func contains(list []string, s string) bool {
 	return false
 }
 
-// withCID is the text with another CID.
+// withCID is the text with another CID. It is no shorter, so that it can be written over
+// the old one: a line that said more is filled up with blanks.
 func (d *descriptor) withCID(cid uint32) string {
 	lines := strings.SplitAfter(d.text, "\n")
 	for i, l := range lines {
 		if key, _, ok := strings.Cut(l, "="); ok && strings.TrimSpace(key) == "CID" {
-			end := l[len(strings.TrimRight(l, "\r\n")):]
-			lines[i] = fmt.Sprintf("CID=%08x%s", cid, end)
+			was := strings.TrimRight(l, "\r\n")
+			lines[i] = fmt.Sprintf("%-*s", len(was), fmt.Sprintf("CID=%08x", cid)) + l[len(was):]
 			break
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -195,6 +196,29 @@ func TestCowdIsWritten(t *testing.T) {
 	if err != nil || !bytes.Equal(contents(t, im), want) {
 		t.Errorf("not what was written: %v", err)
 	}
+}
+
+// TestALongCIDLineIsReplacedWhole writes to a disk whose descriptor says its CID in more
+// characters than we do.
+func TestALongCIDLineIsReplacedWhole(t *testing.T) {
+	text := "# Disk DescriptorFile\nversion=1\nCID=   12345678\r\nparentCID=ffffffff\n" +
+		"createType=\"monolithicFlat\"\nRW 8 FLAT \"flat\" 0\nddb.adapterType = \"ide\"\n"
+	dir := files(t, map[string][]byte{"disk": []byte(text), "flat": make([]byte, 8*512)})
+	name := filepath.Join(dir, "disk")
+	v := openFile(t, name, true)
+	if _, err := v.Node.WriteAt([]byte{1}, 0); err != nil {
+		t.Fatal(err)
+	}
+	unref(t, v)
+	got, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, rest, _ := strings.Cut(text, "CID=   12345678")
+	if !strings.HasPrefix(string(got), head+"CID=") || !strings.HasSuffix(string(got), rest) || len(got) != len(text) {
+		t.Errorf("the descriptor is now\n%q, was\n%q", got, text)
+	}
+	unref(t, openFile(t, name, false))
 }
 
 func TestSeSparseIsReadOnly(t *testing.T) {
