@@ -192,15 +192,29 @@ func (r *reconciliation) makeFolder(f *found, target string) error {
 	return nil
 }
 
+// checkAgain looks at a file right before it is lost: staging took its time, in which
+// somebody may have changed it. What a symbolic link leads to may have been changed by us.
+func (r *reconciliation) checkAgain(it *item) error {
+	info, err := r.files.root.Lstat(it.path())
+	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		return nil
+	}
+	return r.files.check("write", it.path(), it.stamp)
+}
+
 // replace puts the staged contents at target, over the file that they replace. From then
 // on the clusters are read from there, and what the guest wrote to them is forgotten.
 func (r *reconciliation) replace(f *found, target string) error {
+	var err error
 	if f.item == nil {
-		if err := r.files.absent(target); err != nil {
-			return err
-		}
+		err = r.files.absent(target)
+	} else {
+		err = r.checkAgain(f.item)
 	}
-	if err := r.move(f.staged, target); err != nil {
+	if err == nil {
+		err = r.move(f.staged, target)
+	}
+	if err != nil {
 		return err
 	}
 	if f.item == nil {
@@ -233,6 +247,11 @@ func (r *reconciliation) restamp(it *item, name string) error {
 // remove removes what the guest does not have any more. Directories are empty by now.
 func (r *reconciliation) remove(it *item) error {
 	name := it.path()
+	if !it.folder {
+		if err := r.checkAgain(it); err != nil {
+			return err
+		}
+	}
 	if err := r.files.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return r.files.ioError("write", name, blockdev.NoOffset, err)
 	}
