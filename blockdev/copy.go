@@ -334,7 +334,7 @@ func (c *copier) inTurn(p copyPiece, write func() error) error {
 func (c *copier) read(buf []byte, p copyPiece) error {
 	if p.status.Kind == ExtentData {
 		Raise(p.status.Node, EventReadAIO) // as the source would
-		return readShort(p.status.Node, buf, p.status.Host)
+		return ReadPadded(p.status.Node, buf, p.status.Host)
 	}
 	_, err := c.src.ReadAt(buf, p.off)
 	return err

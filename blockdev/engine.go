@@ -59,7 +59,7 @@ func (r *dataRun) read(p []byte) error {
 	if r.n == 0 {
 		return nil
 	}
-	err := readShort(r.node, p[r.at:r.at+r.n], r.host)
+	err := ReadPadded(r.node, p[r.at:r.at+r.n], r.host)
 	*r = dataRun{}
 	return err
 }
@@ -71,7 +71,7 @@ func readExtent(n Node, e Extent, p []byte, off int64) error {
 		clear(p)
 		return nil
 	case ExtentUnallocated:
-		return readShort(BackingOf(n), p, off)
+		return ReadPadded(BackingOf(n), p, off)
 	case ExtentOpaque:
 		if r, ok := n.(OpaqueReader); ok {
 			return r.ReadOpaque(p, off)
@@ -80,10 +80,10 @@ func readExtent(n Node, e Extent, p []byte, off int64) error {
 	return ErrorAt(ErrNotSupported, "read", "", off, "%s extent cannot be read", e.Kind)
 }
 
-// readShort reads from a node that may be nil or end early: what is missing is zero. A
+// ReadPadded reads from a node that may be nil or end early: what is missing is zero. A
 // backing node may be shorter than what is over it, and a file than the clusters that an
 // image has reserved in it.
-func readShort(b Node, p []byte, off int64) error {
+func ReadPadded(b Node, p []byte, off int64) error {
 	n := 0
 	if b != nil {
 		n = int(max(0, min(int64(len(p)), b.Size()-off)))

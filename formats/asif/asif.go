@@ -85,7 +85,7 @@ func (im *Image) ReadAt(p []byte, off int64) (int, error) { return blockdev.Read
 // entry reads 8 bytes of a table.
 func (im *Image) entry(off int64) (uint64, error) {
 	var b [entryBytes]byte
-	if err := readonly.ReadPadded(im.File, b[:], off); err != nil {
+	if err := blockdev.ReadPadded(im.File, b[:], off); err != nil {
 		return 0, err
 	}
 	return binary.BigEndian.Uint64(b[:]), nil
@@ -170,7 +170,7 @@ func (im *Image) sectors(group, off, n int64) (written bool, run int64, err erro
 	first := off % im.groupSpan() / im.sectorSize
 	last := (off%im.groupSpan() + n - 1) / im.sectorSize
 	b := make([]byte, last/sectorsPerByte-first/sectorsPerByte+1)
-	if err := readonly.ReadPadded(im.File, b, bitmap+first/sectorsPerByte); err != nil {
+	if err := blockdev.ReadPadded(im.File, b, bitmap+first/sectorsPerByte); err != nil {
 		return false, 0, err
 	}
 	state := func(sector int64) byte {

@@ -104,7 +104,7 @@ func (im *Image) mapExtent(entry uint32, off, n int64) (blockdev.Extent, error) 
 	}
 	start := h.dataOffset + int64(entry)*stride
 	bitmap := make([]byte, (h.extentSize/sectorSize+7)/8)
-	if err := readonly.ReadPadded(im.File, bitmap, start); err != nil {
+	if err := blockdev.ReadPadded(im.File, bitmap, start); err != nil {
 		return blockdev.Extent{}, err
 	}
 	in := off % h.extentSize

@@ -81,7 +81,7 @@ func Open(ctx context.Context, r blockdev.OpenRequest) (*Image, error) {
 		return nil, err
 	}
 	var head [offTable]byte
-	if err := readonly.ReadPadded(r.File, head[:], 0); err != nil {
+	if err := blockdev.ReadPadded(r.File, head[:], 0); err != nil {
 		return nil, err
 	}
 	im := &Image{
@@ -146,7 +146,7 @@ func (im *Image) corruptTable(n int64, format string) error {
 // offsets are those of n blocks from first on, and where the last one ends.
 func (im *Image) offsets(first, n int64) ([]uint64, error) {
 	b := make([]byte, (n+1)*offsetBytes)
-	if err := readonly.ReadPadded(im.File, b, offTable+first*offsetBytes); err != nil {
+	if err := blockdev.ReadPadded(im.File, b, offTable+first*offsetBytes); err != nil {
 		return nil, err
 	}
 	table := make([]uint64, n+1)

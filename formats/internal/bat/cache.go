@@ -55,7 +55,7 @@ func (c *cache) get(off, n, at int64, upper bool) (*piece, int, error) {
 		if !upper {
 			c.raise(blockdev.EventL2Load)
 		}
-		if err := readPadded(c.file, p.data, key); err != nil {
+		if err := blockdev.ReadPadded(c.file, p.data, key); err != nil {
 			return nil, 0, err
 		}
 		c.trim()
@@ -128,16 +128,4 @@ func (c *cache) finish(list []tableWrite, failed bool) {
 			c.change(w.piece, w.lo, w.lo+len(w.data))
 		}
 	}
-}
-
-// readPadded reads from a file; what is past its end reads as zeroes.
-func readPadded(file blockdev.Node, p []byte, off int64) error {
-	n := max(0, min(int64(len(p)), file.Size()-off))
-	if n > 0 {
-		if _, err := file.ReadAt(p[:n], off); err != nil {
-			return err
-		}
-	}
-	clear(p[n:])
-	return nil
 }

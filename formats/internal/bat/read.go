@@ -140,7 +140,7 @@ func (im *Image) readBlock(p []byte, b Block, off int64) error {
 		if im.c.Cipher != nil {
 			return im.readSealed(p, b.Host, off)
 		}
-		return readPadded(im.c.File, p, b.Host)
+		return blockdev.ReadPadded(im.c.File, p, b.Host)
 	case Compressed:
 		in := off % im.c.BlockSize
 		whole := make([]byte, im.c.BlockSize)
@@ -156,7 +156,7 @@ func (im *Image) readBlock(p []byte, b Block, off int64) error {
 		}
 		if below := im.parent.Backing(); below != nil {
 			im.raise(blockdev.EventReadBackingAIO)
-			return readPadded(below, p, off)
+			return blockdev.ReadPadded(below, p, off)
 		}
 	}
 	clear(p)

@@ -18,7 +18,7 @@ func (t *Table) Scan(ctx context.Context, file blockdev.Node, f func(i int64, en
 			return err
 		}
 		b := buf[:min(int64(len(buf)), (t.Entries-i)*t.Width)]
-		if err := readPadded(file, b, t.Offset+i*t.Width); err != nil {
+		if err := blockdev.ReadPadded(file, b, t.Offset+i*t.Width); err != nil {
 			return err
 		}
 		for ; len(b) > 0; b = b[t.Width:] {

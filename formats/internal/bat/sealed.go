@@ -1,5 +1,7 @@
 package bat
 
+import "github.com/qmon/qmon/blockdev"
+
 // Cipher encrypts and decrypts whole sectors of 512 bytes in place. number is that of the
 // first, by its place on the disk.
 type Cipher interface {
@@ -25,7 +27,7 @@ func sectorsAround(n int, off int64) (b []byte, in int64) {
 // they were read to.
 func (im *Image) readSealed(p []byte, host, off int64) error {
 	if off%sectorSize == 0 && len(p)%sectorSize == 0 {
-		if err := readPadded(im.c.File, p, host); err != nil {
+		if err := blockdev.ReadPadded(im.c.File, p, host); err != nil {
 			return err
 		}
 		im.c.Cipher.Decrypt(p, uint64(off/sectorSize))

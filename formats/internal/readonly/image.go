@@ -64,14 +64,3 @@ func (im *Image) Close() error { return nil }
 func (im *Image) Corrupt(off int64, format string, args ...any) error {
 	return blockdev.ErrorAt(blockdev.ErrCorrupt, "read", im.Name, off, format, args...)
 }
-
-// ReadPadded reads from a file that may end early: what is missing is zero.
-func ReadPadded(file blockdev.Node, p []byte, off int64) error {
-	n := int(max(0, min(int64(len(p)), file.Size()-off)))
-	clear(p[n:])
-	if n == 0 {
-		return nil
-	}
-	_, err := file.ReadAt(p[:n], off)
-	return err
-}
