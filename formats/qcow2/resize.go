@@ -115,6 +115,9 @@ func (im *Image) zeroNewSpace(old, size int64) error {
 		if err != nil {
 			return err
 		}
+		if err := im.makeRoom(); err != nil {
+			return err
+		}
 		off += n << im.clusterBits
 	}
 	return im.commitAll()

@@ -1,9 +1,11 @@
 package qcow2
 
 import (
+	"bytes"
 	"testing"
 
 	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/blockdev/blocktest"
 	"github.com/qmon/qmon/internal/peer"
 )
 
@@ -39,4 +41,27 @@ func TestShrinkingCutsTheFile(t *testing.T) {
 	compareWith(t, open(t, m, writable), data[:1<<20])
 	peer.Need(t, "qemu-img")
 	peer.Run(t, "qemu-img", "check", save(t, m))
+}
+
+// TestGrowingOverABackingFileTakesLittleMemory: the tables that hide the backing file are
+// written as they are made.
+func TestGrowingOverABackingFileTakesLittleMemory(t *testing.T) {
+	const size = 8 << 20
+	m := create(t, 512, blockdev.Options{"cluster_size": "512"})
+	im, err := openWith(m, blockdev.Options{"l2-cache-size": "0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	im.SetBacking(blocktest.NewMemory(pattern(1, size)))
+	if err := im.Resize(size, blockdev.ResizeOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(im.l2Cache.ring); n > im.l2Cache.max {
+		t.Errorf("%d tables are cached, not %d", n, im.l2Cache.max)
+	}
+	b := make([]byte, size-512)
+	if _, err := im.ReadAt(b, 512); err != nil || !bytes.Equal(b, make([]byte, size-512)) {
+		t.Errorf("what was hidden is read: %v", err)
+	}
+	checkClean(t, im)
 }
