@@ -135,7 +135,7 @@ func (im *Image) collectRefcounts() *writeBack {
 // L2 table, although they are postponed: so after a crash the tables at least are counted,
 // as in QEMU.
 func (im *Image) countTables() {
-	if im.postponed() {
+	if im.postponed() && len(im.refs.dirty) == 0 {
 		im.tablesCounted = im.refCache.copyDirty()
 	}
 }
