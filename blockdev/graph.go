@@ -45,8 +45,9 @@ type Vertex struct {
 	backing *Vertex       // what Backed.Backing is, nil for none
 	others  []childVertex // every other child that this vertex holds a reference to
 
-	detectZeroes DetectZeroes
-	temporary    string // file to remove once the node is closed, "" for none
+	detectZeroes   DetectZeroes
+	openedWritable bool   // mode.Writable before any ReopenWritable
+	temporary      string // file to remove once the node is closed, "" for none
 }
 
 // Ref adds a user.
@@ -188,24 +189,48 @@ func (v *Vertex) ReopenWritable(writable bool) error {
 	return nil
 }
 
-// reopenChildren is ReopenWritable for all that hold v's bytes.
+// reopenChildren is ReopenWritable for all that hold v's bytes. A child that others write to
+// stays writable.
 func (v *Vertex) reopenChildren(writable bool) error {
 	children := v.others
 	if v.file != nil {
 		children = append([]childVertex{{vertex: v.file}}, children...)
 	}
-	for i, c := range children {
-		err := c.vertex.ReopenWritable(writable)
-		if err == nil {
+	var changed []*Vertex
+	for _, c := range children {
+		if c.vertex.Mode().Writable == writable || !writable && v.graph.writtenBesides(c.vertex, v) {
 			continue
 		}
-		errs := []error{err}
-		for _, done := range children[:i] {
-			errs = append(errs, done.vertex.ReopenWritable(!writable))
+		if err := c.vertex.ReopenWritable(writable); err != nil {
+			errs := []error{err}
+			for _, done := range changed {
+				errs = append(errs, done.ReopenWritable(!writable))
+			}
+			return firstError(errs)
 		}
-		return firstError(errs)
+		changed = append(changed, c.vertex)
 	}
 	return nil
+}
+
+// writtenBesides tells if others than v may write to child: a vertex over it, or who holds
+// a reference to it and found it writable.
+func (g *Graph) writtenBesides(child, v *Vertex) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	holders := child.refs
+	for _, w := range g.vertices {
+		for _, c := range w.below() {
+			if c != child {
+				continue
+			}
+			holders--
+			if w != v && w.mode.Writable && w.backing != child {
+				return true
+			}
+		}
+	}
+	return holders > 0 && child.openedWritable
 }
 
 // Chain lists v and what lies below it, backing after backing.
@@ -270,6 +295,7 @@ func (g *Graph) insert(v *Vertex, name string) error {
 		}
 	}
 	v.Name, v.graph, v.refs = name, g, 1
+	v.openedWritable = v.mode.Writable
 	g.vertices = append(g.vertices, v)
 	if g.byNode == nil {
 		g.byNode = map[Node]*Vertex{}
