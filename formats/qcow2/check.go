@@ -202,19 +202,14 @@ func (c *checker) countL2(off int64, active bool) error {
 		switch {
 		case e.compressed():
 			c.countCompressed(e.desc, active)
-		case c.im.stored(e):
-			host := int64(e.desc & entryOffset)
-			aligned := host&(c.im.clusterSize-1) == 0
-			if !aligned && c.im.held(e) == 0 {
-				c.fixable("offset=%x: Preallocated cluster is not properly aligned; L2 entry corrupted.", host)
-				if c.options.RepairErrors {
-					if err := c.dropStorage(off, i); err != nil {
-						return err
-					}
-					dropped = true
-					continue
-				}
+		case c.misplaced(e):
+			if err := c.dropStorage(off, i); err != nil {
+				return err
 			}
+			dropped = true
+		case c.im.stored(e):
+			c.countStorage(e)
+			host := int64(e.desc & entryOffset)
 			if active {
 				c.result.AllocatedClusters++
 				if next != 0 && host != next {
@@ -222,18 +217,33 @@ func (c *checker) countL2(off int64, active bool) error {
 				}
 				next = host + c.im.clusterSize
 			}
-			if !c.im.external {
-				c.count(host, c.im.clusterSize)
-			}
-			if !aligned && c.im.held(e) != 0 {
-				c.corrupt("ERROR offset=%x: Data cluster is not properly aligned; L2 entry corrupted.", host)
-			}
 		}
 	}
 	if !dropped {
 		return nil
 	}
 	return c.im.commitAll() // who reads the table next does so from the file
+}
+
+// misplaced reports storage without data that does not begin with a cluster, and tells if it is
+// to be dropped.
+func (c *checker) misplaced(e l2Entry) bool {
+	if c.im.aligned(e) || c.im.held(e) != 0 {
+		return false
+	}
+	c.fixable("offset=%x: Preallocated cluster is not properly aligned; L2 entry corrupted.", e.desc&entryOffset)
+	return c.options.RepairErrors
+}
+
+// countStorage counts the storage of an entry.
+func (c *checker) countStorage(e l2Entry) {
+	host := int64(e.desc & entryOffset)
+	if !c.im.external {
+		c.count(host, c.im.clusterSize)
+	}
+	if !c.im.aligned(e) && c.im.held(e) != 0 {
+		c.corrupt("ERROR offset=%x: Data cluster is not properly aligned; L2 entry corrupted.", host)
+	}
 }
 
 // checkEntry looks for what no entry may have: reserved bits, and subclusters that are
@@ -252,8 +262,12 @@ func (c *checker) checkEntry(e l2Entry) {
 	if e.desc&reserved != 0 {
 		c.corrupt("ERROR found l2 entry with reserved bits set: %x", e.desc)
 	}
-	if c.im.invalid(e) {
-		c.corrupt("ERROR found L2 entry with invalid subcluster allocation bitmap: %x %x", e.desc, e.bitmap)
+	switch {
+	case !c.im.invalid(e):
+	case c.im.stored(e):
+		c.corrupt("ERROR offset=%x: Allocated cluster has corrupted subcluster allocation bitmap", e.desc&entryOffset)
+	default:
+		c.corrupt("ERROR: Unallocated cluster has non-zero subcluster allocation map")
 	}
 }
 

@@ -192,3 +192,27 @@ func TestDamagedImagesAreFound(t *testing.T) {
 		})
 	}
 }
+
+// TestInvalidSubclusters are found in QEMU's words.
+func TestInvalidSubclusters(t *testing.T) {
+	peer.Need(t, "qemu-img")
+	m := create(t, 1<<20, blockdev.Options{"extended_l2": "on"})
+	im := open(t, m, writable)
+	if _, err := im.WriteAt([]byte{1}, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := im.Close(); err != nil {
+		t.Fatal(err)
+	}
+	p := patched{m.Bytes()}
+	p.set64(p.l2()+8, 1<<zeroBitmapShift|1)
+	p.set64(p.l2()+16+8, 1)
+	want, _ := qemuCheck(t, save(t, p.file()))
+	var got []string
+	_, err := open(t, p.file(), blockdev.Mode{Check: true}).Check(context.Background(), blockdev.CheckOptions{
+		Report: func(f blockdev.Finding) { got = append(got, f.Text) },
+	})
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("%v (-QEMU +ours)\n%s", err, diff)
+	}
+}
