@@ -140,7 +140,7 @@ func (o Option) parse(s string) (any, error) {
 	switch o.Type {
 	case OptBool:
 		switch s {
-		case "on", "true", "yes", "y", "":
+		case "on", "true", "yes", "y":
 			return true, nil
 		case "off", "false", "no", "n":
 			return false, nil

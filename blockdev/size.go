@@ -26,7 +26,7 @@ func ParseSize(s string) (int64, error) {
 			digits, shift = text[:len(text)-1], 10*uint(i)
 		}
 	}
-	whole, fraction, hasFraction := strings.Cut(digits, ".")
+	whole, fraction, hasFraction := strings.Cut(strings.TrimPrefix(digits, "+"), ".")
 	if !isDigits(whole) || hasFraction && fraction != "" && !isDigits(fraction) {
 		return 0, badSize(s)
 	}

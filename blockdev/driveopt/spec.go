@@ -72,14 +72,13 @@ func Parse(text string) (Spec, error) {
 
 // takePlace reads what says where the drive is on the board.
 func (s *Spec) takePlace(l *qemuopts.List) (err error) {
-	s.ID, _ = l.Take("id")
-	if s.ID != "" {
+	given := false
+	if s.ID, given = l.Take("id"); given {
 		if err := qemuopts.CheckID(s.ID); err != nil {
 			return invalid("%s", err)
 		}
 	}
-	s.Interface, _ = l.Take("if")
-	if s.Interface != "" && !interfaces[s.Interface] {
+	if s.Interface, given = l.Take("if"); given && !interfaces[s.Interface] {
 		return invalid("unsupported bus type '%s'", s.Interface)
 	}
 	for _, o := range []struct {
@@ -105,7 +104,11 @@ func (s *Spec) takeMedium(l *qemuopts.List) (err error) {
 		return invalid("'%s' invalid media", media)
 	}
 	s.File, _ = l.Take("file")
-	s.Format, _ = l.Take("format")
+	format, given := l.Take("format")
+	if given && format == "" {
+		return invalid("Unknown driver ''")
+	}
+	s.Format = format
 	if _, ok := l.Get("driver"); ok && s.Format != "" {
 		return invalid("Cannot specify both 'driver' and 'format'")
 	}

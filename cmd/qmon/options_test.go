@@ -16,6 +16,7 @@ import (
 
 // mistakes are command lines that QEMU refuses before it starts anything.
 var mistakes = []string{
+	"-drive file=a.qcow2,format=", "-drive file=a.qcow2,if=", "-drive file=a.qcow2,id=",
 	"-foo",
 	"-loadvm ''",
 	"-pidfile ''",

@@ -20,8 +20,8 @@ const (
 
 // What the options of those names may say; empty is the default.
 var (
-	preallocations = []string{"", preallocOff, preallocMetadata, preallocFalloc, preallocFull}
-	compressions   = []string{"", "zlib", "zstd"}
+	preallocations = []string{preallocOff, preallocMetadata, preallocFalloc, preallocFull}
+	compressions   = []string{"zlib", "zstd"}
 )
 
 // createOptionTable lists the options as QEMU shows those of a new image. Their words are
@@ -58,10 +58,19 @@ type createOptions struct {
 	RefcountBits  int64   `option:"refcount_bits"`
 }
 
+// parseCreateOptions reads the options of a new image over their defaults.
+func parseCreateOptions(v blockdev.Values) (createOptions, error) {
+	o := createOptions{
+		ClusterSize: 1 << defaultClusterBits, Compat: "v3", RefcountBits: 1 << defaultRefcountOrder,
+		Preallocation: preallocOff, Compression: "zlib",
+	}
+	return o, v.Decode(&o)
+}
+
 // Create makes an image in r.File: a minimal one, which then grows to its size.
 func Create(ctx context.Context, r blockdev.CreateRequest) error {
-	o := createOptions{ClusterSize: 1 << defaultClusterBits, Compat: "v3", RefcountBits: 1 << defaultRefcountOrder}
-	if err := r.Options.Decode(&o); err != nil {
+	o, err := parseCreateOptions(r.Options)
+	if err != nil {
 		return err
 	}
 	encryption, err := parseEncryption(r)
@@ -215,7 +224,7 @@ func (o *createOptions) validate(r blockdev.CreateRequest) error {
 			"Parameter 'compression-type' does not accept value '" + o.Compression + "'"},
 		{!powerOfTwo(cs) || cs < 1<<minClusterBits || cs > 1<<maxClusterBits, blockdev.ErrInvalid,
 			"Cluster size must be a power of two between 512 and 2048k"},
-		{o.Preallocation != "" && o.Preallocation != preallocOff && r.Backing.Name != "" && !o.ExtendedL2, blockdev.ErrInvalid,
+		{o.Preallocation != preallocOff && r.Backing.Name != "" && !o.ExtendedL2, blockdev.ErrInvalid,
 			"Backing file and preallocation can only be used at the same time if extended_l2 is on"},
 		{v == 2 && o.LazyRefcounts, blockdev.ErrInvalid,
 			"Lazy refcounts only supported with compatibility level 1.1 and above (use version=v3 or greater)"},

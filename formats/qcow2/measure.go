@@ -10,8 +10,8 @@ import (
 
 // measure tells how large a new image will be.
 func measure(ctx context.Context, r blockdev.MeasureRequest) (blockdev.Measurement, error) {
-	o := createOptions{ClusterSize: 1 << defaultClusterBits, Compat: "v3", RefcountBits: 1 << defaultRefcountOrder}
-	if err := r.Options.Decode(&o); err != nil {
+	o, err := parseCreateOptions(r.Options)
+	if err != nil {
 		return blockdev.Measurement{}, err
 	}
 	if !powerOfTwo(o.ClusterSize) || o.ClusterSize < 1<<minClusterBits || o.ClusterSize > 1<<maxClusterBits {

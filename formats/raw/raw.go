@@ -260,12 +260,11 @@ func (m *Image) Discard(off, n int64) error {
 	return blockdev.Discard(m.file, m.offset+off, min(n, max(0, m.stored()-off)))
 }
 
-// Resize changes the file's length, in whole sectors.
+// Resize changes the file's length, which need not be whole sectors.
 func (m *Image) Resize(size int64, o blockdev.ResizeOptions) error {
 	if m.fixed >= 0 {
 		return blockdev.Errorf(blockdev.ErrNotSupported, "resize", "", "Cannot resize fixed-size raw disks")
 	}
-	size = (size + sectorSize - 1) / sectorSize * sectorSize
 	if size > blockdev.MaxSize-m.offset {
 		return blockdev.Errorf(blockdev.ErrLimit, "resize", "", "Disk size too large for the chosen offset")
 	}

@@ -57,6 +57,8 @@ var fixtures = []string{
 // parityCases are command lines, several in a row between semicolons, that give the same
 // output and status with qemu-img and with us, and leave images that hold the same.
 var parityCases = []string{
+	"resize -f raw a.raw +1; info a.raw", "resize -f raw a.raw 2000001; info a.raw", "create -f qcow2 -o lazy_refcounts= x 1M",
+	"create -f qcow2 -o preallocation= x 1M", "create -f qcow2 -o compression_type= x 1M", "create -f qcow2 x +1M",
 	// the program
 	"-T nosuch info --output=json a.qcow2", "-T a* check a.qcow2", "-T foo=1 info a.qcow2", "-T x info nofile", "info --object secret,id=x a.qcow2",
 	"", "frobnicate", "--bogus", "-Q", "-T", "info --image-opts a.raw", "info --image-opts driver", "info --object foo,id=x a.raw",
