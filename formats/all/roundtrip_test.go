@@ -10,6 +10,7 @@ import (
 
 	"github.com/qmon/qmon/blockdev"
 	_ "github.com/qmon/qmon/blockdev/all"
+	"github.com/qmon/qmon/blockdev/blocktest"
 	"github.com/qmon/qmon/img"
 	"github.com/qmon/qmon/internal/peer"
 )
@@ -39,6 +40,7 @@ const roundTripSize = 3<<20 + 7*512
 
 // TestRoundTrips converts a disk from every format to every other one and back.
 func TestRoundTrips(t *testing.T) {
+	blocktest.Sequential(t)
 	peer.Need(t, "qemu-img")
 	dir := t.TempDir()
 	disk := filepath.Join(dir, "disk")

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/qmon/qmon/blockdev"
+	"github.com/qmon/qmon/blockdev/blocktest"
 	"github.com/qmon/qmon/img"
 	"github.com/qmon/qmon/internal/peer"
 )
@@ -26,6 +27,7 @@ var farPlaces = []int64{0, tib / 2, tib - farPiece}
 // TestSparseTiB has QEMU and qmon read what the other wrote at the ends of an image of 1 TiB,
 // and compares what the images take.
 func TestSparseTiB(t *testing.T) {
+	blocktest.Sequential(t)
 	peer.Need(t, "qemu-img", "qemu-io")
 	for _, k := range writableKinds {
 		if strings.Contains(k.options, "subformat") || k.name == "vdi-static" {

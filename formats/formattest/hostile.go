@@ -84,6 +84,8 @@ const fuzzReach = 1 << 20
 // error or without. 8 bytes of each image are replaced. The first seed is damaged in every
 // way of the list, too.
 func Fuzz(f *testing.F, driver string, list []Damage, seeds ...[]byte) {
+	f.Helper()
+	blocktest.Sequential(f)
 	for _, c := range list {
 		b := bytes.Clone(seeds[0])
 		c.Do(b)
@@ -108,6 +110,8 @@ func Fuzz(f *testing.F, driver string, list []Damage, seeds ...[]byte) {
 // of the images two times 8 bytes are replaced. Seeds are the images as they are, fields of the
 // first that matter, by their place, and the list's.
 func FuzzFields(f *testing.F, driver string, images [][]byte, list []Damage, fields ...uint32) {
+	f.Helper()
+	blocktest.Sequential(f)
 	for i := range images {
 		f.Add(uint8(i), uint32(0), uint64(0), uint32(0), uint64(0))
 	}

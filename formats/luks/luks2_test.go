@@ -80,6 +80,7 @@ func loadMemory(t *testing.T, name string) *blocktest.Memory {
 
 // TestLUKS2BothWays reads what cryptsetup encrypted, writes, and has cryptsetup decrypt it.
 func TestLUKS2BothWays(t *testing.T) {
+	blocktest.Sequential(t)
 	for i, options := range luks2Options {
 		t.Run(options, func(t *testing.T) {
 			model := disk()

@@ -159,6 +159,7 @@ func sameInfo(t *testing.T, image string) {
 
 // TestWeReadQEMUs writes to its images too.
 func TestWeReadQEMUs(t *testing.T) {
+	blocktest.Sequential(t)
 	peer.Need(t, "qemu-img")
 	for _, o := range [][]string{nil, ciphers[5]} { // it takes seconds for each
 		t.Run(strings.Join(o, " "), func(t *testing.T) {

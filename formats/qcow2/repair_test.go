@@ -93,6 +93,7 @@ var repairDifferences = map[string]string{
 }
 
 func TestRepairsWhatQEMURepairs(t *testing.T) {
+	blocktest.Sequential(t)
 	peer.Need(t, "qemu-img")
 	base := damagedBase(t)
 	for _, mode := range []string{"leaks", "all"} {
@@ -125,6 +126,7 @@ func TestRepairsWhatQEMURepairs(t *testing.T) {
 // TestRepairedImagesAreClean is for machines without QEMU: what repair leaves, and that the
 // contents which can be read before are the same after.
 func TestRepairedImagesAreClean(t *testing.T) {
+	blocktest.Sequential(t)
 	hopeless := map[string]bool{
 		"data unaligned": true, "data unaligned across the end": true, "data past the end": true, "L2 past the end": true, "reserved bits in L2": true, "reserved bits in L1": true,
 		"compressed with copied flag": true, "compressed past the end": true,
@@ -161,6 +163,7 @@ func TestRepairedImagesAreClean(t *testing.T) {
 // TestLostRefcountsAreRebuilt: every width and many sizes, with the refcount table zeroed,
 // with random bytes in place of the blocks, and with no table at all.
 func TestLostRefcountsAreRebuilt(t *testing.T) {
+	blocktest.Sequential(t)
 	for _, cs := range []string{"512", "4k", "64k", "1M"} {
 		for _, bits := range []int{1, 2, 4, 8, 16, 32, 64} {
 			for _, lost := range []string{"table", "blocks", "pointer", "table too long"} {

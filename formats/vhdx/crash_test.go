@@ -62,6 +62,7 @@ func crashHistory(t *testing.T, r *rand.Rand) (*blocktest.Recorder, []moment) {
 }
 
 func TestACrashLosesNothingThatWasFlushed(t *testing.T) {
+	blocktest.Sequential(t)
 	for seed := range 6 {
 		rec, list := crashHistory(t, rand.New(rand.NewSource(int64(seed))))
 		err := rec.Replay(blocktest.ReplayOptions{Seed: uint64(seed), Subsets: 6}, func(file *blocktest.Memory, durable int) error {
