@@ -330,8 +330,9 @@ func (c *checker) countStructure(off, n int64) {
 func (c *checker) compareRefcounts(fix bool) error {
 	var highest int64
 	refs := refReader{im: c.im}
-	for i := int64(0); i < c.clusters; i++ {
-		if i&0xffff == 0 {
+	used, seen := c.usedClusters(), 0
+	for i := used.from(0); i < c.clusters; i = used.from(i + 1) {
+		if seen++; seen&0xffff == 0 {
 			if err := c.ctx.Err(); err != nil {
 				return err
 			}

@@ -1,5 +1,11 @@
 package qcow2
 
+import (
+	"maps"
+	"math"
+	"slices"
+)
+
 // references counts references to clusters, sparsely: a hostile file may be long and empty.
 type references struct {
 	pages map[int64]*[referencePage]uint32
@@ -41,6 +47,40 @@ func (r *references) sub(cluster int64) {
 	if p := r.at(cluster); p != nil && p[cluster%referencePage] > 0 {
 		p[cluster%referencePage]--
 	}
+}
+
+// usedClusters walks over the clusters that may have a refcount or references, and past the
+// others: a hostile file may be long and empty.
+type usedClusters struct {
+	c     *checker
+	pages []int64 // of references, in order, from that of the last cluster on
+}
+
+func (c *checker) usedClusters() *usedClusters {
+	return &usedClusters{c, slices.Sorted(maps.Keys(c.references.pages))}
+}
+
+// from is the first such cluster from i on, math.MaxInt64 if there is none. i grows from call
+// to call.
+func (u *usedClusters) from(i int64) int64 {
+	im := u.c.im
+	block := i >> im.refBlockBits
+	if u.c.references.at(i) != nil || block < int64(len(im.refs.entries)) && im.refs.entries[block] != 0 {
+		return i
+	}
+	for len(u.pages) > 0 && u.pages[0] < i/referencePage {
+		u.pages = u.pages[1:]
+	}
+	next := int64(math.MaxInt64)
+	if len(u.pages) > 0 {
+		next = u.pages[0] * referencePage
+	}
+	for block++; block < int64(len(im.refs.entries)) && block<<im.refBlockBits < next; block++ {
+		if im.refs.entries[block] != 0 {
+			return block << im.refBlockBits
+		}
+	}
+	return next
 }
 
 // each calls f with every cluster that has references, in no order.
