@@ -135,9 +135,9 @@ func TestCommitGrowsTheBackingFile(t *testing.T) {
 	}
 }
 
-// TestGrowingDoesNotShowTheBackingFile: mid, shorter than what it is over, hides the rest
-// of it also when commit makes it longer.
-func TestGrowingDoesNotShowTheBackingFile(t *testing.T) {
+// overLongBase is a drive of 3 MiB over a shorter image, which is over one of 4 MiB full of 0xbb.
+func overLongBase(t *testing.T) *blockdev.Drive {
+	t.Helper()
 	images(t)
 	if err := os.WriteFile("r.img", bytes.Repeat([]byte{0xbb}, 4<<20), 0o644); err != nil {
 		t.Fatal(err)
@@ -147,6 +147,13 @@ func TestGrowingDoesNotShowTheBackingFile(t *testing.T) {
 	if err := d.Resize(3 << 20); err != nil {
 		t.Fatal(err)
 	}
+	return d
+}
+
+// TestGrowingDoesNotShowTheBackingFile: mid, shorter than what it is over, hides the rest
+// of it also when commit makes it longer.
+func TestGrowingDoesNotShowTheBackingFile(t *testing.T) {
+	d := overLongBase(t)
 	before := make([]byte, 3<<20)
 	if _, err := d.ReadAt(before, 0); err != nil || before[0] != 0xbb || before[2<<20] != 0 {
 		t.Fatalf("before: %x, %x, %v", before[0], before[2<<20], err)
@@ -163,15 +170,7 @@ func TestGrowingDoesNotShowTheBackingFile(t *testing.T) {
 // TestCommitPastAShortImage: what lies between the images hides the rest of the base where it
 // ends, and the base has zeroes there after a commit into it.
 func TestCommitPastAShortImage(t *testing.T) {
-	images(t)
-	if err := os.WriteFile("r.img", bytes.Repeat([]byte{0xbb}, 4<<20), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	var g blockdev.Graph
-	d := openDrive(t, &g, "top.qcow2")
-	if err := d.Resize(3 << 20); err != nil {
-		t.Fatal(err)
-	}
+	d := overLongBase(t)
 	top := d.Medium()
 	want := make([]byte, 3<<20)
 	if _, err := top.Node.ReadAt(want, 0); err != nil || want[0] != 0xbb || want[2<<20] != 0 {

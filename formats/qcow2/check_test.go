@@ -96,6 +96,20 @@ func TestTooManyReferences(t *testing.T) {
 	}
 }
 
+// written is a new image with data in its first cluster.
+func written(t *testing.T, size int64, o blockdev.Options) patched {
+	t.Helper()
+	m := create(t, size, o)
+	im := open(t, m, writable)
+	if _, err := im.WriteAt([]byte{1}, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := im.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return patched{m.Bytes()}
+}
+
 // damagedBase is the image that damages are about.
 func damagedBase(t *testing.T) *blocktest.Memory {
 	m := create(t, 64<<20, nil)
@@ -196,15 +210,7 @@ func TestDamagedImagesAreFound(t *testing.T) {
 // TestInvalidSubclusters are found in QEMU's words.
 func TestInvalidSubclusters(t *testing.T) {
 	peer.Need(t, "qemu-img")
-	m := create(t, 1<<20, blockdev.Options{"extended_l2": "on"})
-	im := open(t, m, writable)
-	if _, err := im.WriteAt([]byte{1}, 0); err != nil {
-		t.Fatal(err)
-	}
-	if err := im.Close(); err != nil {
-		t.Fatal(err)
-	}
-	p := patched{m.Bytes()}
+	p := written(t, 1<<20, blockdev.Options{"extended_l2": "on"})
 	p.set64(p.l2()+8, 1<<zeroBitmapShift|1)
 	p.set64(p.l2()+16+8, 1)
 	want, _ := qemuCheck(t, save(t, p.file()))

@@ -28,15 +28,7 @@ func (l long) ReadAt(p []byte, off int64) (int, error) {
 
 // TestCheckOfALongEmptyFile takes as long as what is in it.
 func TestCheckOfALongEmptyFile(t *testing.T) {
-	m := create(t, 64<<20, nil)
-	im := open(t, m, writable)
-	if _, err := im.WriteAt([]byte{1}, 0); err != nil {
-		t.Fatal(err)
-	}
-	if err := im.Close(); err != nil {
-		t.Fatal(err)
-	}
-	p := patched{m.Bytes()}
+	p := written(t, 64<<20, nil)
 	p.set16(p.refBlock()+2*1000, 1) // leaked
 	im, err := Open(context.Background(), blockdev.OpenRequest{Filename: "long.qcow2", File: long{p.file(), 1 << 60}})
 	if err != nil {

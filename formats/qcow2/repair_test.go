@@ -271,18 +271,10 @@ func TestRepairNeedsAWritableImage(t *testing.T) {
 // TestEmptyStorageStaysDropped: the copied flag of an entry that lost its storage is not looked
 // at any more, and a table that a snapshot shares is repaired once.
 func TestEmptyStorageStaysDropped(t *testing.T) {
-	m := create(t, 1<<20, nil)
-	im := open(t, m, writable)
-	if _, err := im.WriteAt([]byte{1}, 0); err != nil {
-		t.Fatal(err)
-	}
-	if err := im.Close(); err != nil {
-		t.Fatal(err)
-	}
-	p := patched{m.Bytes()}
+	p := written(t, 1<<20, nil)
 	data := uint64(p.u64(p.l2())) &^ entryCopied
 	p.set64(p.l2()+8, data+sectorSize|entryZero)
-	m = p.file()
+	m := p.file()
 	if got := repair(t, m, "all"); got.CorruptionsFixed != 1 || got.Corruptions > 0 {
 		t.Errorf("%+v", got)
 	}
