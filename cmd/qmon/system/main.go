@@ -46,13 +46,18 @@ func run(prog string, args []string) (status int, err error) {
 			return 1, err
 		}
 	}
+	ctx, stop := untilSignal(o.program)
+	defer stop()
 	e := &emulator{}
 	defer func() {
 		if closeErr := e.close(); err == nil && closeErr != nil {
 			status, err = 1, closeErr
 		}
 	}()
-	if err := e.build(o); err != nil {
+	switch err := e.build(ctx, o); {
+	case ctx.Err() != nil:
+		return 0, nil
+	case err != nil:
 		return 1, err
 	}
 	if o.given["pidfile"] {
@@ -61,7 +66,26 @@ func run(prog string, args []string) (status int, err error) {
 		}
 		defer func() { err = errors.Join(err, os.Remove(o.pidfile)) }()
 	}
-	return e.run(o)
+	return e.run(ctx, o)
+}
+
+// untilSignal is a context until a signal asks the program to end, which it says. It is one
+// already while disks are opened: a lock on a cluster would outlive a program that just dies. A
+// second signal ends it where it stands.
+func untilSignal(program string) (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	unwatch := serial.WatchSignals(func(s os.Signal) {
+		if ctx.Err() != nil {
+			serial.RestoreTerminals()
+			os.Exit(1)
+		}
+		fmt.Fprintf(os.Stderr, "%s: terminating on signal %d\n", program, signalNumber(s))
+		cancel()
+	})
+	return ctx, func() {
+		unwatch()
+		cancel()
+	}
 }
 
 // emulator is one run of the program.
@@ -73,7 +97,7 @@ type emulator struct {
 }
 
 // build makes everything that the command line asks for.
-func (e *emulator) build(o *options) error {
+func (e *emulator) build(ctx context.Context, o *options) error {
 	p, err := personalityOf(o)
 	if err != nil {
 		return err
@@ -92,7 +116,7 @@ func (e *emulator) build(o *options) error {
 		return err
 	}
 	e.storage = newStorage(o, p, machine)
-	if err := e.storage.open(context.Background(), o); err != nil {
+	if err := e.storage.open(ctx, o); err != nil {
 		return err
 	}
 	if err := e.storage.connect(o, board); err != nil {
@@ -114,17 +138,13 @@ func (e *emulator) build(o *options) error {
 }
 
 // run is the machine's life.
-func (e *emulator) run(o *options) (int, error) {
+func (e *emulator) run(ctx context.Context, o *options) (int, error) {
 	ended := make(chan error, 1)
 	go func() {
 		defer serial.RestoreOnPanic()
 		ended <- e.machine.Run(context.Background())
 	}()
-	stop := serial.WatchSignals(func(s os.Signal) {
-		fmt.Fprintf(os.Stderr, "%s: terminating on signal %d\n", o.program, signalNumber(s))
-		e.machine.Quit(0, vm.ReasonHostSignal)
-	})
-	defer stop()
+	defer context.AfterFunc(ctx, func() { e.machine.Quit(0, vm.ReasonHostSignal) })()
 	if err := e.start(o); err != nil {
 		e.machine.Quit(1, vm.ReasonHostError)
 		if endErr := <-ended; !errors.As(endErr, new(*vm.QuitError)) {
