@@ -17,6 +17,9 @@ func (r *reconciliation) stage(root *found) (err error) {
 		if err == nil && f.changed {
 			err = r.stageFile(f)
 		}
+		if err == nil && f.changed {
+			err = r.keep(f)
+		}
 	})
 	return err
 }
@@ -70,6 +73,9 @@ func (r *reconciliation) stageFile(f *found) error {
 	if err == nil {
 		err = r.files.setTime(name, f.time)
 	}
+	if err == nil {
+		f.stamp, err = r.files.stampAt(name)
+	}
 	return fail(err)
 }
 
@@ -98,10 +104,53 @@ func (r *reconciliation) copyContents(out *os.File, f *found) error {
 	return nil
 }
 
+// keep copies into the overlay those of f's clusters that the guest did not write, and
+// that will be lost when another file is replaced, or f itself: apply may stop between that
+// and f's turn. A file that the guest does not have stays until everything is in its place.
+func (r *reconciliation) keep(f *found) error {
+	l := r.n.layout
+	off := int64(0)
+	for _, x := range f.runs {
+		for c := x.first; c < x.first+x.count; {
+			owner, next := r.n.live.find(c)
+			count := min(next, x.first+x.count) - c
+			if owner != nil && owner.item.claimed && (owner.item != f.item || owner.at(c, l) != off) {
+				sectors := min(int64(count)*int64(l.spc), ceilDiv(int64(f.size)-off, sectorSize))
+				if err := r.keepSectors(l.clusterSector(c), uint32(sectors)); err != nil {
+					return err
+				}
+			}
+			c += count
+			off += int64(count) * l.clusterSize()
+		}
+	}
+	return nil
+}
+
+// keepSectors copies those of the sectors into the overlay that it has not.
+func (r *reconciliation) keepSectors(sector, count uint32) error {
+	buf := make([]byte, min(copyBuffer, int64(count)*sectorSize))
+	for count > 0 {
+		written, k := r.n.overlay.run(sector, min(count, copyBuffer/sectorSize))
+		if !written {
+			p := buf[:k*sectorSize]
+			if err := r.n.readBase(p, sector); err != nil {
+				return err
+			}
+			if err := r.n.overlay.write(p, sector); err != nil {
+				return r.files.ioError("write", ".", blockdev.NoOffset, err)
+			}
+		}
+		sector, count = sector+k, count-k
+	}
+	return nil
+}
+
 // apply puts everything in its place, from the top down, and removes what is left over.
 // After every step the items say what the host has, so that the next attempt goes on from
 // there if one fails.
 func (r *reconciliation) apply(root *found) (err error) {
+	defer r.n.live.reindex(r.n.layout)
 	root.each(func(f *found) {
 		if err == nil {
 			err = r.placeOne(f)
@@ -118,7 +167,24 @@ func (r *reconciliation) apply(root *found) (err error) {
 	if err != nil {
 		return err
 	}
-	return r.syncFolders()
+	if err := r.syncFolders(); err != nil {
+		return err
+	}
+	r.forget(root)
+	return nil
+}
+
+// forget drops from the overlay what the host's files hold now. Not before all is in its
+// place: until then a cluster can be of two files of the host, the old one and the new.
+func (r *reconciliation) forget(root *found) {
+	root.each(func(f *found) {
+		if !f.changed {
+			return
+		}
+		for _, x := range f.runs {
+			r.n.overlay.forget(r.n.layout.clusterSector(x.first), x.count*r.n.layout.spc)
+		}
+	})
 }
 
 // placeOne makes one file or directory what and where it is to be.
@@ -150,8 +216,11 @@ func (r *reconciliation) placeOne(f *found) error {
 	if err := r.files.setTime(target, f.time); err != nil {
 		return r.files.ioError("write", target, blockdev.NoOffset, err)
 	}
-	it.time = f.time
-	return r.restamp(it, target)
+	now, err := r.files.stampAt(target)
+	if err == nil {
+		it.time, it.stamp = f.time, now
+	}
+	return err
 }
 
 // evict renames what is in the way. It gets its place, or is removed, later.
@@ -202,8 +271,7 @@ func (r *reconciliation) checkAgain(it *item) error {
 	return r.files.check("write", it.path(), it.stamp)
 }
 
-// replace puts the staged contents at target, over the file that they replace. From then
-// on the clusters are read from there, and what the guest wrote to them is forgotten.
+// replace puts the staged contents at target, over the file that they replace.
 func (r *reconciliation) replace(f *found, target string) error {
 	var err error
 	if f.item == nil {
@@ -222,25 +290,7 @@ func (r *reconciliation) replace(f *found, target string) error {
 		f.item.put(f.parent.item, f.host)
 	}
 	it := f.item
-	it.first, it.size, it.runs, it.time = f.first, f.size, f.runs, f.time
-	if err := r.restamp(it, target); err != nil {
-		return err
-	}
-	if r.n.overlay != nil {
-		for _, x := range f.runs {
-			r.n.overlay.forget(r.n.layout.clusterSector(x.first), x.count*r.n.layout.spc)
-		}
-	}
-	return nil
-}
-
-// restamp notes what the file is now.
-func (r *reconciliation) restamp(it *item, name string) error {
-	info, err := r.files.root.Stat(name)
-	if err != nil {
-		return r.files.ioError("write", name, blockdev.NoOffset, err)
-	}
-	it.stamp = stampOf(info)
+	it.first, it.size, it.runs, it.time, it.stamp = f.first, f.size, f.runs, f.time, f.stamp
 	return nil
 }
 

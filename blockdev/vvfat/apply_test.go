@@ -14,9 +14,15 @@ import (
 // openFiles opens a directory with the files A and B as a writable FAT16 disk.
 func openFiles(t *testing.T) (n *Node, dir string) {
 	t.Helper()
+	return openFilesOf(t, map[string]string{"A": "old A", "B": "old B"})
+}
+
+// openFilesOf is openFiles with files of any contents.
+func openFilesOf(t *testing.T, files map[string]string) (n *Node, dir string) {
+	t.Helper()
 	dir = t.TempDir()
-	for _, name := range []string{"A", "B"} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte("old "+name), 0o666); err != nil {
+	for name, data := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o666); err != nil {
 			t.Fatal(err)
 		}
 	}

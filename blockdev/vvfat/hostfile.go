@@ -26,6 +26,15 @@ type stamp struct {
 
 func stampOf(info fs.FileInfo) stamp { return stamp{info.Size(), info.ModTime().UnixNano()} }
 
+// stampAt is the stamp of the file at name, which this package has just changed.
+func (h *hostFiles) stampAt(name string) (stamp, error) {
+	info, err := h.root.Stat(name)
+	if err != nil {
+		return stamp{}, h.ioError("write", name, blockdev.NoOffset, err)
+	}
+	return stampOf(info), nil
+}
+
 // readAt fills p from a file that must still be as it was: before and after. It looks
 // before it opens, as opening what has become a pipe waits for a writer.
 func (h *hostFiles) readAt(name string, was stamp, p []byte, off int64) error {

@@ -59,6 +59,9 @@ type extent struct {
 
 func (x extent) end() uint32 { return x.first + x.count }
 
+// at is where in the file its cluster c begins.
+func (x extent) at(c uint32, l layout) int64 { return x.off + int64(c-x.first)*l.clusterSize() }
+
 // newLive is what the tree says.
 func newLive(t *tree) *live {
 	items := make([]*item, len(t.nodes))
@@ -90,17 +93,47 @@ func (it *item) all(f func(*item)) {
 	f(it)
 }
 
-// reindex finds out anew which cluster is whose.
+// reindex finds out anew which cluster is whose. When changes were carried out by half, a
+// file that is still to be removed or replaced can have clusters that another one has now:
+// what the guest does not have gives way. Between two files that the guest has it does not
+// matter, as the overlay holds what it sees there (see reconciliation.keep).
 func (l *live) reindex(at layout) {
-	l.index = l.index[:0]
+	var claimed, rest []extent
 	l.root.all(func(it *item) {
 		off := int64(0)
 		for _, r := range it.runs {
-			l.index = append(l.index, extent{r, off, it})
+			if x := (extent{r, off, it}); it.claimed {
+				claimed = append(claimed, x)
+			} else {
+				rest = append(rest, x)
+			}
 			off += int64(r.count) * at.clusterSize()
 		}
 	})
-	slices.SortFunc(l.index, func(a, b extent) int { return cmp.Compare(a.first, b.first) })
+	l.index = nil
+	l.add(claimed, at)
+	l.add(rest, at)
+}
+
+// add adds to the index what of the extents is not in it yet.
+func (l *live) add(more []extent, at layout) {
+	byCluster := func(a, b extent) int { return cmp.Compare(a.first, b.first) }
+	slices.SortFunc(more, byCluster)
+	var pieces []extent
+	done := uint32(0) // where the last extent ended
+	for _, x := range more {
+		for c := max(x.first, done); c < x.end(); {
+			taken, next := l.find(c)
+			next = min(next, x.end())
+			if taken == nil {
+				pieces = append(pieces, extent{run{c, next - c}, x.at(c, at), x.item})
+			}
+			c = next
+		}
+		done = max(done, x.end())
+	}
+	l.index = append(l.index, pieces...)
+	slices.SortFunc(l.index, byCluster)
 }
 
 // find is the extent that cluster c is in, or nil, and where the next one begins.

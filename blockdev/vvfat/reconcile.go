@@ -24,7 +24,6 @@ func (n *Node) reconcile(root *found) error {
 	}
 	if err == nil {
 		err = r.apply(root)
-		n.live.reindex(n.layout)
 	}
 	if cerr := r.cleanUp(); err == nil {
 		err = cerr

@@ -22,6 +22,7 @@ type found struct {
 	item    *item  // what it is on the host already, nil for nothing
 	changed bool   // its contents are not those of item
 	staged  string // where its new contents lie
+	stamp   stamp  // of those
 }
 
 func (f *found) path() string {
