@@ -70,15 +70,11 @@ func run(prog string, args []string) (status int, err error) {
 }
 
 // untilSignal is a context until a signal asks the program to end, which it says. It is one
-// already while disks are opened: a lock on a cluster would outlive a program that just dies. A
-// second signal ends it where it stands.
+// already while disks are opened: a lock on a cluster would outlive a program that just dies.
+// Further signals change nothing, as a terminal that closes sends more than one.
 func untilSignal(program string) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	unwatch := serial.WatchSignals(func(s os.Signal) {
-		if ctx.Err() != nil {
-			serial.RestoreTerminals()
-			os.Exit(1)
-		}
 		fmt.Fprintf(os.Stderr, "%s: terminating on signal %d\n", program, signalNumber(s))
 		cancel()
 	})
